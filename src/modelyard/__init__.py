@@ -1,0 +1,3 @@
+"""Modelyard manages the whole life of machine-learning models."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Where instances live: one module or folder a backend, all behind the port in ``port.py``."""

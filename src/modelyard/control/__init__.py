@@ -1,0 +1,1 @@
+"""The reconciler, the commands and the operations: the only writers of a model's status."""

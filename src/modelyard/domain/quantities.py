@@ -1,0 +1,61 @@
+"""Durations and byte sizes as people write them, and as they are shown again."""
+
+from __future__ import annotations
+
+import re
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)\Z")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_BYTES = re.compile(r"(\d+(?:\.\d+)?)(|k|M|G|T|Ki|Mi|Gi|Ti)\Z")
+_FACTORS = {
+    "": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12,
+    "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40,
+}  # fmt: skip
+
+
+def parse_duration(value: str | float) -> float:
+    """Seconds from ``"30s"``, ``"500ms"``, ``"1.5h"`` or a number of seconds.
+
+    Raises:
+        ValueError: if it is none of these, negative or not finite.
+    """
+    if isinstance(value, str):
+        match = _DURATION.match(value)
+        if match is None:
+            raise ValueError(f"{value!r} is not a duration: write for example '30s', '500ms', '2m' or '1h'")
+        return float(match[1]) * _SECONDS[match[2]]
+    if isinstance(value, bool) or not 0 <= value < float("inf"):
+        raise ValueError(f"{value!r} is not a duration: it must be 0 seconds or more")
+    return float(value)
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest exact form: ``90.0`` → ``"90s"``, ``0.25`` → ``"250ms"``."""
+    if seconds == int(seconds):
+        return f"{int(seconds)}s"
+    milliseconds = round(seconds * 1000, 3)
+    return f"{milliseconds:g}ms"
+
+
+def parse_bytes(value: str | int) -> int:
+    """Bytes from ``"512Mi"``, ``"2G"`` or a number of bytes (Kubernetes' suffixes).
+
+    Raises:
+        ValueError: if it is none of these.
+    """
+    if isinstance(value, str):
+        match = _BYTES.match(value)
+        if match is None:
+            raise ValueError(f"{value!r} is not a size: write for example '512Mi', '2Gi' or a number of bytes")
+        return int(float(match[1]) * _FACTORS[match[2]])
+    if isinstance(value, bool) or value < 0:
+        raise ValueError(f"{value!r} is not a size: it must be 0 bytes or more")
+    return int(value)
+
+
+def format_bytes(size: int) -> str:
+    """The largest binary unit that is exact: ``536870912`` → ``"512Mi"``."""
+    for suffix in ("Ti", "Gi", "Mi", "Ki"):
+        if size and size % _FACTORS[suffix] == 0:
+            return f"{size // _FACTORS[suffix]}{suffix}"
+    return str(size)

@@ -1,0 +1,118 @@
+"""Settings of one Modelyard: from flags, then the environment (``MODELYARD_*``), then ``modelyard.toml``.
+
+The toml file is looked for in the working folder, then in the home. Paths inside the home have one
+name each, here, so that no two parts of the house disagree about them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+
+from pydantic import Field, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+CONFIG_NAME = "modelyard.toml"
+# sun_path holds 108 bytes (unix(7)); the longest socket name below the home takes 32 of them.
+_MAX_HOME = 107 - 32
+
+
+class Settings(BaseSettings):
+    """One home, one front door."""
+
+    model_config = SettingsConfigDict(env_prefix="MODELYARD_", extra="ignore")
+
+    home: Path = Field(default=Path("~/.modelyard"), description="Holds state, models, sockets and logs.")
+    host: str = Field(default="127.0.0.1", description="The address that the front door binds to.")
+    port: int = Field(default=8900, ge=1, le=65535, description="The port of the front door.")
+    database_url: str = Field(
+        default="", description="PostgreSQL as postgresql://user@host/name; empty: SQLite in the home."
+    )
+    token: str = Field(default="", description="The administrator token; empty: read from admin.token in the home.")
+    max_body: int = Field(default=64 * 2**20, ge=1024, description="Bytes of a request body that the API accepts.")
+    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        home = Path(os.path.abspath(home.expanduser()))  # noqa: PTH100 - resolve() would follow links
+        if len(os.fsencode(home)) > _MAX_HOME:
+            raise ValueError(
+                f"MODELYARD_HOME {home} is {len(os.fsencode(home))} bytes long; Unix sockets allow {_MAX_HOME}. "
+                "Choose a shorter path."
+            )
+        return home
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        home = Path(os.environ.get("MODELYARD_HOME", "~/.modelyard")).expanduser()
+        files = [path for path in (Path(CONFIG_NAME), home / CONFIG_NAME) if path.is_file()]
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, files[:1] or None)
+
+    # ------------------------------------------------------------------ where things are
+
+    @property
+    def database(self) -> str:
+        """The database's URL; SQLite in the home unless one is set."""
+        return self.database_url or f"sqlite:///{self.home / 'state.db'}"
+
+    @property
+    def token_file(self) -> Path:
+        return self.home / "admin.token"
+
+    @property
+    def models_dir(self) -> Path:
+        return self.home / "models"
+
+    @property
+    def logs_dir(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def run_dir(self) -> Path:
+        return self.home / "run"
+
+    @property
+    def instances_dir(self) -> Path:
+        """Where the local backend keeps a folder an instance; sockets stand beside them."""
+        return self.run_dir / "i"
+
+    @property
+    def routes_dir(self) -> Path:
+        """One file a model: what a gateway serves before the control process has spoken to it."""
+        return self.run_dir / "routes"
+
+    @property
+    def control_socket(self) -> Path:
+        """The control process's API (HTTP)."""
+        return self.run_dir / "control.sock"
+
+    @property
+    def gateway_socket(self) -> Path:
+        """The gateway's channel for the control process (frames)."""
+        return self.run_dir / "gateway.sock"
+
+    @property
+    def is_loopback(self) -> bool:
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"

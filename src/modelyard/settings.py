@@ -35,8 +35,13 @@ class Settings(BaseSettings):
         default="", description="PostgreSQL as postgresql://user@host/name; empty: SQLite in the home."
     )
     token: str = Field(default="", description="The administrator token; empty: read from admin.token in the home.")
-    max_body: int = Field(default=64 * 2**20, ge=1024, description="Bytes of a request body that the API accepts.")
+    max_body: int = Field(default=4 * 2**20, ge=1024, description="Bytes of a request body that the API accepts.")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+
+    @field_validator("token")
+    @classmethod
+    def _bare(cls, token: str) -> str:
+        return token.strip()
 
     @field_validator("home")
     @classmethod

@@ -64,8 +64,9 @@ class Backend(Protocol):
         """Stop watching. With ``release`` every instance is ended first (a shutdown), without it they
         go on for the next control process (an upgrade)."""
 
-    def check(self, spec: Spec) -> list[Problem]:
-        """What this backend cannot do of ``spec`` on this machine now: a missing file, a device it lacks."""
+    async def check(self, spec: Spec) -> list[Problem]:
+        """What this backend cannot do of ``spec`` on this machine now: a missing file, a device it lacks.
+        A look that takes too long is itself a problem: this always comes back."""
 
     async def capacity(self) -> Capacity:
         """What there is and what is held."""
@@ -73,9 +74,11 @@ class Backend(Protocol):
     async def observe(self, ref: ModelRef) -> BackendObservation:
         """What is there of the model, as last seen by the backend's own watchers."""
 
-    async def converge(self, ref: ModelRef, members: tuple[Member, ...], grace: float) -> None:
+    async def converge(
+        self, ref: ModelRef, members: tuple[Member, ...], grace: float, surplus: tuple[str, ...] = ()
+    ) -> None:
         """Have exactly these live instances: launch what is missing, end what is too many (asking first,
-        killing after ``grace`` seconds)."""
+        killing after ``grace`` seconds), beginning with the ids in ``surplus``, then the newest."""
 
     async def release(self, ref: ModelRef, grace: float) -> None:
         """End every instance: ask, kill what is left after ``grace`` seconds (0: kill now). A later call

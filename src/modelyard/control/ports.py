@@ -134,20 +134,28 @@ class Store(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Where one instance is reached (``address``: see ``domain.model.Instance``), and the generation it serves."""
+
+    address: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """What the gateway knows of one model. ``instances`` maps the id of each instance that may serve to
-    its address; a gateway sends nothing new to any other instance of the model."""
+    """What the gateway knows of one model. ``instances`` holds, by id, each instance that may serve; a
+    gateway sends nothing new to any other instance of the model. ``generation`` is the target's: during a
+    rollout some instances are of another."""
 
     ref: ModelRef
     state: State
     message: str
     generation: int
     public: bool
-    instances: Mapping[str, str]
+    instances: Mapping[str, Endpoint]
     request_timeout: float
     max_body: int
     max_queue: int
-    protocol: str
     metadata: Mapping[str, Any]
 
 
@@ -165,7 +173,8 @@ class Gateway(Protocol):
 
     async def set_route(self, route: Route, watch: tuple[str, ...]) -> Closed:
         """Have the model served as ``route`` says; answer for the instances in ``watch``. A gateway that
-        is away serves nobody, so each of them then counts as drained; it is told when it comes back."""
+        is away serves nobody, so each of them then counts as drained; it is told when it comes back. One
+        that refuses the route goes on with the one before, so none of them does: logged, never raised."""
 
     async def remove_route(self, ref: ModelRef) -> None: ...
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from modelyard.domain.errors import InvalidRequest, Problem, Refused
 from modelyard.domain.model import (
+    MAX_DRAIN,
     Event,
     Model,
     Revision,
@@ -93,7 +94,8 @@ def restart(model: Model, asked: Asked) -> Change:
 
 
 def stop(model: Model, mode: StopMode, timeout: float, asked: Asked) -> Change:
-    """Stop always wins. A stop of a stopped model is done at once and changes nothing."""
+    """Stop always wins. A stop of a stopped model is done at once and changes nothing. ``timeout`` in seconds."""
+    _check_timeout(timeout)
     state = decide(model.status.state, Command.STOP)
     if model.status.state is State.STOPPED:
         operation = _operation(model, OperationKind.STOP, asked, None)
@@ -104,39 +106,54 @@ def stop(model: Model, mode: StopMode, timeout: float, asked: Asked) -> Change:
     return _commanded(model, after, OperationKind.STOP, asked, None)
 
 
-def delete(model: Model, mode: StopMode, timeout: float, asked: Asked) -> Change:
+def delete(model: Model, mode: StopMode, timeout: float, running: Operation | None, asked: Asked) -> Change:
+    """Stop, then forget. ``running`` is the delete already under way, if any: a second one joins it, and
+    may hurry it."""
+    _check_timeout(timeout)
+    if running is not None:
+        asked = replace(asked, operation_id=running.id)
     state = decide(model.status.state, Command.DELETE)
     status = _stopping(model.status, state, mode, timeout, asked)
     after = replace(model, desired=RunState.STOPPED, status=status, updated_at=asked.at)
-    return _commanded(model, after, OperationKind.DELETE, asked, None)
+    change = _commanded(model, after, OperationKind.DELETE, asked, None)
+    return change if running is None else replace(change, operations=(running,))
 
 
 def update(model: Model, spec: Spec, asked: Asked) -> Change:
     """The spec becomes ``spec``: a new generation and revision, rolled out if the model runs and the
-    change needs new instances. An equal spec changes nothing."""
-    if spec == model.spec:
+    change needs new instances. An equal spec changes nothing, unless its rollout had failed: then it is
+    tried again."""
+    replaced = needs_new_instances(model.target_spec, spec)
+    if spec == model.spec and not replaced:
         operation = succeed(_operation(model, OperationKind.UPDATE, asked, None), asked.at, _unchanged(model))
         return Change(before=model, after=model, operations=(operation,))
     if spec.backend != model.spec.backend:
         message = "A model does not move between backends: delete it and deploy it on the other one."
         raise InvalidRequest([Problem("spec.backend", "immutable", message)])
     generation = model.generation + 1
-    replaced = needs_new_instances(model.spec, spec) or model.status.target.generation != model.generation
     if replaced:
         state = decide(model.status.state, Command.UPDATE)
         status = _fresh_try(_move(model.status, state, asked, f"Update to generation {generation} requested."))
         status = replace(status, target=Target(generation, model.status.target.epoch))
     else:
         _refuse_when_deleting(model)
-        # Nothing of the instances changes, so those of the old generation are those of the new one.
+        # Nothing of the instances changes, so those of the target's generation serve the new one too.
         status = model.status
-    after = replace(model, spec=spec, target_spec=spec, generation=generation, status=status, updated_at=asked.at)
+    after = replace(
+        model,
+        spec=spec,
+        target_spec=spec if replaced else model.target_spec,
+        generation=generation,
+        status=status,
+        updated_at=asked.at,
+    )
     revision = Revision(
         model_uid=model.uid, generation=generation, spec=spec, created_at=asked.at, actor=asked.actor,
         reason=asked.reason,
     )  # fmt: skip
     operation = _operation(after, OperationKind.UPDATE, asked, status.target)
-    if not replaced or model.desired is RunState.STOPPED:
+    resized = spec.replicas.min != model.spec.replicas.min and status.state is State.RUNNING
+    if model.desired is RunState.STOPPED or not (replaced or resized):
         operation = succeed(operation, asked.at, {"state": str(status.state), "generation": generation})
     event = _event(after, "SpecChanged", asked, f"Generation {generation}.", {"generation": generation})
     return Change(before=model, after=after, revision=revision, operations=(operation,), events=(event,))
@@ -161,7 +178,7 @@ def cancel_operation(model: Model, operation: Operation, asked: Asked) -> Change
         event = _event(after, "Cancelled", asked, f"Going back to {good}, the last good revision.", {})
         return Change(before=model, after=after, operations=(cancelled,), events=(event,))
     change = stop(model, StopMode.FORCE, 0, asked)
-    return replace(change, operations=(cancelled, *change.operations))
+    return replace(change, operations=(*change.operations, cancelled))
 
 
 # ------------------------------------------------------------------------------------------- helpers
@@ -201,7 +218,14 @@ def _move(status: Status, state: State, asked: Asked, message: str) -> Status:
 
 def _fresh_try(status: Status) -> Status:
     """A user's command starts the count of failures anew."""
-    return replace(status, failures=0, failure=None, retry_at=None, replacing_since=None)
+    return replace(status, failures=0, failure=None, retry_at=None, rolled_back=None, replacing_since=None)
+
+
+def _check_timeout(timeout: float) -> None:
+    if not 0 <= timeout <= MAX_DRAIN:
+        raise InvalidRequest(
+            [Problem("timeout", "out_of_range", "timeout is from 0 to 24h; use force to wait for none.")]
+        )
 
 
 def _stopping(status: Status, state: State, mode: StopMode, timeout: float, asked: Asked) -> Status:

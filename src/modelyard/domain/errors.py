@@ -7,7 +7,8 @@
     ├── NotFound              404
     ├── Refused               409      the state does not allow it; says what is allowed now
     ├── AlreadyExists         409
-    ├── VersionConflict       412      If-Match did not match
+    ├── VersionConflict       409      a lost race; those who decide on what they read read again
+    ├── EtagMismatch          412      If-Match did not match
     ├── IdempotencyMismatch   422      a key used again with another request
     └── Unavailable           503      something this needs is not there at the moment
 """
@@ -93,9 +94,17 @@ class Refused(ModelyardError):
 
 
 class VersionConflict(ModelyardError):
-    """The thing was changed by somebody else in between."""
+    """The thing was changed by somebody else in between: read it again and decide again."""
 
     code = "version_conflict"
+    http_status = 409
+    title = "Changed in between"
+
+
+class EtagMismatch(ModelyardError):
+    """The thing is no longer what If-Match names."""
+
+    code = "etag_mismatch"
     http_status = 412
     title = "Changed in between"
 

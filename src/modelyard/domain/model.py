@@ -59,6 +59,10 @@ class Transition:
     message: str
 
 
+# Nobody waits longer for a drain, and every deadline stays a date that exists (seconds).
+MAX_DRAIN = 86_400.0
+
+
 class StopMode(StrEnum):
     DRAIN = "drain"  # finish what is in flight until the timeout, then terminate, then kill
     FORCE = "force"  # kill now
@@ -76,7 +80,8 @@ class StopRequest:
 
     @property
     def deadline(self) -> datetime:
-        return self.at + timedelta(seconds=self.timeout if self.mode is StopMode.DRAIN else 0.0)
+        seconds = min(self.timeout, MAX_DRAIN) if self.mode is StopMode.DRAIN else 0.0
+        return self.at + timedelta(seconds=seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +96,14 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RolledBack:
+    """A target that failed to come up and was given up for the last good one, and why."""
+
+    target: Target
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DrainReport:
     """What became of the requests while a model drained."""
 
@@ -98,13 +111,21 @@ class DrainReport:
     refused: int = 0
     cut: int = 0
 
+    def at_least(self, other: DrainReport) -> DrainReport:
+        """The larger of each count: a gateway or control process that died has forgotten some."""
+        return DrainReport(
+            finished=max(self.finished, other.finished),
+            refused=max(self.refused, other.refused),
+            cut=max(self.cut, other.cut),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Released:
-    """What a verified stop gave back. ``memory`` in bytes resident just before, ``took`` in seconds."""
+    """What a verified stop gave back. ``memory`` in bytes resident just before."""
 
     at: datetime
-    took: float
+    took_seconds: float
     instances: int
     processes: int
     memory: int
@@ -122,7 +143,8 @@ class Instance:
     """One replica of one revision, as last observed.
 
     ``address`` is where the gateway reaches it: ``unix:/path`` for a worker that speaks frames,
-    ``http://127.0.0.1:port`` for a server that its user brought. ``memory`` in bytes resident.
+    ``http://127.0.0.1:port`` for a server that its user brought. ``memory`` in bytes resident,
+    ``reserved`` in bytes held for it in the backend's capacity.
     """
 
     id: str
@@ -132,6 +154,7 @@ class Instance:
     since: datetime
     pid: int | None = None
     memory: int = 0
+    reserved: int = 0
     processes: int = 1
     message: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
@@ -144,6 +167,7 @@ class Status:
     ``target`` is what the backend is steered to, ``good`` the last target that was fully ready: a
     failed update goes back to it. ``failures`` counts failed launches in a row; ``counted`` holds
     the ids of ended instances already counted, so that a crash of the control process counts none twice.
+    ``rolled_back`` stands until the next start, restart or update.
     """
 
     state: State
@@ -155,6 +179,7 @@ class Status:
     failures: int = 0
     failure: Failure | None = None
     retry_at: datetime | None = None
+    rolled_back: RolledBack | None = None
     counted: tuple[str, ...] = ()
     replacing_since: datetime | None = None
     stop: StopRequest | None = None

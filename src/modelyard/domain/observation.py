@@ -46,10 +46,10 @@ class Capacity:
     memory: int
     memory_held: int = 0
 
-    def shortage(self, resources: Resources, count: int) -> str | None:
-        """Why ``count`` more instances do not fit, or None when they do."""
+    def shortage(self, resources: Resources, count: int, *, given_back: int = 0) -> str | None:
+        """Why ``count`` more instances do not fit, even with ``given_back`` bytes more; None when they do."""
         need = (resources.memory or 0) * count
-        free = self.memory - self.memory_held
+        free = self.memory - self.memory_held + given_back
         if need <= free:
             return None
         return (

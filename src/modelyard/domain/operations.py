@@ -1,7 +1,7 @@
 """The record of one long-running request, and when it ends.
 
 An operation ends by what its model comes to, never by a step that only lives in memory:
-:func:`settle` is asked on every write of a model's status, so every operation ends.
+:func:`settle` is asked on every pass over the model, so every operation ends.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from modelyard.domain.model import Model, Target
+from modelyard.domain.model import ConditionType, Model, Status, Target
 from modelyard.domain.states import RunState, State
 
 
@@ -117,16 +117,24 @@ def _settle_run(operation: Operation, model: Model | None, now: datetime) -> Ope
         return cancel(operation, now, f"Superseded by a {by} of the model.")
     status = model.status
     if operation.target is not None and status.target != operation.target:
-        failure = status.failure
-        if failure is None:
+        given_up = status.rolled_back
+        if given_up is None or given_up.target != operation.target:
             return cancel(operation, now, "Superseded by a later change of the model.")
+        if status.state is State.UPDATING:
+            return operation
+        failure = given_up.failure
         went_back = f"{failure.message} The last good revision ({status.target}) keeps serving."
         return fail(operation, now, failure.code, went_back, failure.log)
-    if status.state is State.RUNNING:
-        return succeed(operation, now, {"state": "running", "generation": status.target.generation})
+    if status.state is State.RUNNING and not _is_progressing(status):
+        return succeed(operation, now, {"state": "running", "generation": model.generation})
     if status.state is State.ERROR and status.failure is not None:
         return fail(operation, now, status.failure.code, status.transition.message, status.failure.log)
     return operation
+
+
+def _is_progressing(status: Status) -> bool:
+    progressing = status.condition(ConditionType.PROGRESSING)
+    return progressing is not None and progressing.status
 
 
 def _plain(value: Any) -> Any:

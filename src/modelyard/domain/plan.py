@@ -1,7 +1,7 @@
 """The heart: from a model, what is observed, the room there is and the time, to what to do next.
 
-:func:`plan` is pure and total. The loop that calls it writes the returned status (with its events, in
-one transaction), pushes the route, and then carries out the actions, each of which is idempotent: a
+:func:`plan` is pure and total. The loop that calls it pushes the route, writes the returned status (with its
+events, in one transaction), and then carries out the actions, each of which is idempotent: a
 crash between any two of them is repaired by planning again.
 """
 
@@ -20,6 +20,7 @@ from modelyard.domain.model import (
     InstancePhase,
     Model,
     Released,
+    RolledBack,
     Status,
     StopMode,
     StopRequest,
@@ -47,9 +48,13 @@ TERMINATE_GRACE = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Converge:
-    """Have exactly these instances: so many of each target; end all others within ``grace`` seconds."""
+    """Have exactly these instances: so many of each target; end all others within ``grace`` seconds.
+
+    Where a target has too many, those named in ``surplus`` go first: they have been drained.
+    """
 
     members: tuple[tuple[Target, int], ...]
+    surplus: tuple[str, ...] = ()
     grace: float = TERMINATE_GRACE
 
 
@@ -165,7 +170,7 @@ def _peak(peak: Released | None, observation: Observation, now: datetime) -> Rel
     """The most that this stop has seen, so that the end can say what was given back."""
     held = Released(
         at=now,
-        took=0,
+        took_seconds=0,
         instances=len(observation.instances),
         processes=sum(i.processes for i in observation.instances),
         memory=sum(i.memory for i in observation.instances),
@@ -175,6 +180,7 @@ def _peak(peak: Released | None, observation: Observation, now: datetime) -> Rel
         return held
     return replace(
         held,
+        requests=held.requests.at_least(peak.requests),
         instances=max(peak.instances, held.instances),
         processes=max(peak.processes, held.processes),
         memory=max(peak.memory, held.memory),
@@ -188,14 +194,14 @@ def _stopped(
     took = (now - stop.at).total_seconds() if stop else 0.0
     released = Released(
         at=now,
-        took=max(took, 0.0),
+        took_seconds=max(took, 0.0),
         instances=peak.instances if peak else 0,
         processes=peak.processes if peak else 0,
         memory=peak.memory if peak else 0,
-        requests=observation.drain,
+        requests=observation.drain.at_least(peak.requests) if peak else observation.drain,
     )
     actor, reason = (stop.actor, stop.reason) if stop else (CONTROLLER, "")
-    message = f"Verified: nothing is left of {released.instances} instance(s); took {released.took:.3f} s."
+    message = f"{released.instances} instance(s) released in {released.took_seconds:.3f} s, verified."
     status = replace(status, stop=None, peak=None, released=released, failure=None)
     status = _moved(status, State.STOPPED, now, actor, reason or "Stopped", message)
     status = _conditions(status, now, ready=("Stopped", "The model is stopped."))
@@ -208,8 +214,8 @@ def _released_note(released: Released) -> Note:
         "Released",
         "Verified",
         f"Released {released.instances} instance(s), {released.processes} process(es) and {released.memory} bytes "
-        f"of memory in {released.took:.3f} s; requests finished {requests.finished}, refused {requests.refused}, "
-        f"cut {requests.cut}.",
+        f"of memory in {released.took_seconds:.3f} s; requests finished {requests.finished}, "
+        f"refused {requests.refused}, cut {requests.cut}.",
     )
 
 
@@ -218,66 +224,95 @@ def _released_note(released: Released) -> Note:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """The live instances sorted by what they are to the target."""
+    """The live instances sorted by what they are to the target: wanted (``current``, of which some are
+    ``ready``), more of it than wanted (``surplus``), and of another target (``old``). ``replaced``: of
+    another target nothing is left, not even one that is ending."""
 
     current: tuple[Instance, ...]
     ready: tuple[Instance, ...]
+    surplus: tuple[Instance, ...]
     old: tuple[Instance, ...]
     old_ready: tuple[Instance, ...]
-    old_ending: tuple[Instance, ...]
+    replaced: bool
 
 
-def _view(target: Target, instances: tuple[Instance, ...]) -> _View:
-    def ready(group: tuple[Instance, ...]) -> tuple[Instance, ...]:
+def _view(target: Target, instances: tuple[Instance, ...], want: int) -> _View:
+    def ready(group: list[Instance]) -> tuple[Instance, ...]:
         return tuple(i for i in group if i.phase is InstancePhase.READY)
 
-    current = tuple(i for i in instances if i.target == target and i.phase is not InstancePhase.TERMINATING)
-    old = tuple(i for i in instances if i.target != target and i.phase is not InstancePhase.TERMINATING)
-    ending = tuple(i for i in instances if i.phase is InstancePhase.TERMINATING)
-    return _View(current, ready(current), old, ready(old), ending)
+    live = [i for i in instances if i.phase is not InstancePhase.TERMINATING]
+    # The longest ready stay: they are warm, and the choice is the same on every pass.
+    mine = sorted(
+        (i for i in live if i.target == target), key=lambda i: (i.phase is not InstancePhase.READY, i.since, i.id)
+    )
+    old = [i for i in live if i.target != target]
+    replaced = all(i.target == target for i in instances)
+    return _View(tuple(mine[:want]), ready(mine[:want]), tuple(mine[want:]), tuple(old), ready(old), replaced)
 
 
 def _plan_run(model: Model, observation: Observation, capacity: Capacity, now: datetime) -> Plan:
     status = replace(model.status, instances=observation.instances, stop=None, peak=None)
     status, notes = _count_failures(status, observation, now)
-    status, more = _go_back(status, observation)
-    notes += more
-    view = _view(status.target, observation.instances)
+    status, went_back = _go_back(status)
     # Replicas are no reason for new instances, so they are read from the newest spec.
     want = model.spec.replicas.min
+    view = _view(status.target, observation.instances, want)
     status = _forgive(status, view, want, now)
 
     missing = max(want - len(view.current), 0)
     waits = status.retry_at is not None and status.retry_at > now
-    blocked = status.failure is not None and status.failure.permanent
-    shortage = capacity.shortage(model.target_spec.resources, missing) if missing and not (waits or blocked) else None
-    launch = 0 if waits or blocked or shortage else missing
-    # Where the new does not fit beside the old, the old makes room first (replace instead of surge).
-    replacing = bool(view.old) and (len(view.ready) >= want or shortage is not None)
-    status = replace(status, replacing_since=(status.replacing_since or now) if replacing else None)
-    keep_old = _old_to_keep(status, view, observation, replacing, now)
+    # What fails for good is not tried again, unless others of the same target serve: then it was no such failure.
+    blocked = status.failure is not None and status.failure.permanent and not view.ready
+    # The specs at hand are those of the target that was just given up: the next pass has the right ones.
+    blocked = blocked or bool(went_back)
+    resources = model.target_spec.resources
+    shortage = capacity.shortage(resources, missing) if missing and not (waits or blocked) else None
+    alone = model.target_spec.is_exclusive
+    launch = 0 if waits or blocked or shortage or (alone and not view.replaced) else missing
+    # Where the new does not fit beside the old but would without it, the old makes room first.
+    given_back = sum(i.reserved for i in view.old)
+    fits_then = not capacity.shortage(resources, missing, given_back=given_back)
+    make_room = fits_then and (alone or shortage is not None)
 
-    members = [(status.target, min(len(view.current), want) + launch)]
-    members += [(t, sum(1 for i in keep_old if i.target == t)) for t in sorted({i.target for i in keep_old})]
-    actions: tuple[Action, ...] = _forget(observation)
-    live = len(view.current) + len(view.old)
-    if launch or sum(n for _, n in members) != live:
-        actions = (*actions, Converge(tuple((t, n) for t, n in members if n)))
+    leaving = view.surplus + (view.old if len(view.ready) >= want or make_room else ())
+    status = replace(status, replacing_since=(status.replacing_since or now) if leaving else None)
+    ended = _ended(status, leaving, observation, now) | {i.id for i in view.old if i.phase is not InstancePhase.READY}
+    actions = _forget(observation)
+    if launch or ended:
+        actions = (*actions, _converge(status.target, observation.instances, ended, launch))
 
-    serving = view.ready if replacing else view.ready + view.old_ready
+    leaving_ids = {i.id for i in leaving} | ended
+    serving = tuple(i.id for i in view.ready + view.old_ready if i.id not in leaving_ids)
     status = _run_state(model, status, view, want, shortage, now)
-    wakes = [status.retry_at if waits else None]
-    if replacing and keep_old and status.replacing_since:
+    wakes = [now if went_back else status.retry_at if waits and not blocked else None]
+    if leaving and status.replacing_since:
         wakes.append(status.replacing_since + REPLACE_DRAIN)
     if status.failures and len(view.ready) >= want:
         wakes.append(max(i.since for i in view.ready) + STABLE_AFTER)
     return Plan(
         status=status,
         actions=actions,
-        serving=tuple(i.id for i in serving),
+        serving=serving,
         wake_at=min((w for w in wakes if w is not None), default=None),
-        notes=notes,
+        notes=notes + went_back,
     )
+
+
+def _ended(status: Status, leaving: tuple[Instance, ...], observation: Observation, now: datetime) -> frozenset[str]:
+    """Those of the leaving instances that may go now: all of them, once each is drained or time is up."""
+    since = status.replacing_since or now
+    if now >= since + REPLACE_DRAIN or all(observation.is_drained(i) for i in leaving):
+        return frozenset(i.id for i in leaving)
+    return frozenset()
+
+
+def _converge(target: Target, instances: tuple[Instance, ...], ended: frozenset[str], launch: int) -> Converge:
+    """Everything that lives and is not to end, and so many new ones of the target."""
+    counts = {target: launch}
+    for instance in instances:
+        if instance.phase is not InstancePhase.TERMINATING and instance.id not in ended:
+            counts[instance.target] = counts.get(instance.target, 0) + 1
+    return Converge(tuple((t, n) for t, n in sorted(counts.items()) if n), surplus=tuple(sorted(ended)))
 
 
 def _count_failures(status: Status, observation: Observation, now: datetime) -> tuple[Status, tuple[Note, ...]]:
@@ -296,21 +331,21 @@ def _count_failures(status: Status, observation: Observation, now: datetime) -> 
         )
         if exit_.target == status.target:
             failures = status.failures + 1
-            retry_at = None if failure.permanent else now + timedelta(seconds=backoff(failures))
+            retry_at = now + timedelta(seconds=backoff(failures))
             status = replace(status, failures=failures, failure=failure, retry_at=retry_at)
     return replace(status, counted=tuple(e.id for e in observation.exits)), notes
 
 
-def _go_back(status: Status, observation: Observation) -> tuple[Status, tuple[Note, ...]]:
+def _go_back(status: Status) -> tuple[Status, tuple[Note, ...]]:
     """An update or restart that keeps failing goes back to the last good target by itself."""
     failure = status.failure
     if status.good is None or status.good == status.target or failure is None or not status.failures:
         return status, ()
     if not failure.permanent and status.failures < UPDATE_ATTEMPTS:
         return status, ()
-    good = status.good
+    good, failed = status.good, RolledBack(target=status.target, failure=failure)
     message = f"Revision {status.target} failed ({failure.message}); going back to {good}, the last good one."
-    status = replace(status, target=good, failures=0, retry_at=None, failure=replace(failure, permanent=False))
+    status = replace(status, target=good, failures=0, retry_at=None, failure=None, rolled_back=failed)
     return status, (Note("RolledBack", failure.code, message, {"log": list(failure.log)}),)
 
 
@@ -321,32 +356,20 @@ def _forgive(status: Status, view: _View, want: int, now: datetime) -> Status:
     return status
 
 
-def _old_to_keep(
-    status: Status, view: _View, observation: Observation, replacing: bool, now: datetime
-) -> tuple[Instance, ...]:
-    """Replaced instances stay while they serve, then until they are drained or out of time."""
-    if not replacing:
-        return view.old_ready
-    since = status.replacing_since or now
-    if now >= since + REPLACE_DRAIN or all(observation.is_drained(i) for i in view.old_ready):
-        return ()
-    return view.old_ready
-
-
 def _run_state(model: Model, status: Status, view: _View, want: int, shortage: str | None, now: datetime) -> Status:
     before = model.status
     ready, failure = len(view.ready), status.failure
     count = f"{ready} of {want} instance(s) ready"
     actor = before.transition.actor if before.state is State.STARTING else CONTROLLER
-    if ready >= want and not view.old:
+    if ready >= want and view.replaced:
         status = replace(status, good=status.target, metadata=view.ready[0].metadata)
-        went_back = failure is not None and status.target.generation != model.generation
         status = _moved(status, State.RUNNING, now, actor, "Ready", f"{count}.")
-        degraded = ("UpdateFailed", failure.message) if went_back and failure else None
-        if not went_back and not status.failures:
+        given_up = status.rolled_back
+        degraded = ("UpdateFailed", given_up.failure.message) if given_up else None
+        if not status.failures:
             status = replace(status, failure=None)
         return _conditions(status, now, ready=("Serving", f"{count}."), serving=True, degraded=degraded)
-    if view.old_ready or (ready and before.state is State.UPDATING):
+    if view.old_ready or (ready and (before.state is State.UPDATING or not view.replaced)):
         message = f"Replacing instances: {count} of revision {status.target}."
         status = _moved(status, State.UPDATING, now, CONTROLLER, "Replacing", message)
         degraded = (failure.code, failure.message) if failure and status.failures else None
@@ -359,11 +382,11 @@ def _run_state(model: Model, status: Status, view: _View, want: int, shortage: s
             degraded=degraded,
         )
     if ready and before.state is State.RUNNING:
-        message = f"{count}; restoring the rest."
-        reason = failure.code if failure else "InstanceLost"
+        message = f"{count}; launching the rest."
+        degraded = (failure.code, failure.message) if failure and status.failures else None
         return _conditions(
-            status, now, ready=("Serving", message), serving=True, progressing=("Restoring", message),
-            degraded=(reason, failure.message if failure else message),
+            status, now, ready=("Serving", message), serving=True, progressing=("Launching", message),
+            degraded=degraded, shortage=shortage,
         )  # fmt: skip
     return _not_serving(before, status, view, count, shortage, now)
 
@@ -373,7 +396,7 @@ def _not_serving(
 ) -> Status:
     failure = status.failure
     if failure and (failure.permanent or status.failures >= CRASH_LOOP):
-        again = f" Next try at {status.retry_at:%H:%M:%S} UTC." if status.retry_at else ""
+        again = f" Next try at {status.retry_at:%H:%M:%S} UTC." if status.retry_at and not failure.permanent else ""
         reason = failure.code if failure.permanent else "crash_loop"
         prefix = "" if failure.permanent else f"Failed {status.failures} times in a row: "
         message = f"{prefix}{failure.message}{again}"

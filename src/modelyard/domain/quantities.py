@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)\Z")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(|ms|s|m|h|d)\Z")
+_SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)(|k|M|G|T|Ki|Mi|Gi|Ti)\Z")
 _FACTORS = {
     "": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12,
@@ -14,7 +14,7 @@ _FACTORS = {
 
 
 def parse_duration(value: str | float) -> float:
-    """Seconds from ``"30s"``, ``"500ms"``, ``"1.5h"`` or a number of seconds.
+    """Seconds from ``"30s"``, ``"500ms"``, ``"1.5h"`` or a number of seconds (also as text, as in a query).
 
     Raises:
         ValueError: if it is none of these, negative or not finite.
@@ -23,8 +23,11 @@ def parse_duration(value: str | float) -> float:
         match = _DURATION.match(value)
         if match is None:
             raise ValueError(f"{value!r} is not a duration: write for example '30s', '500ms', '2m' or '1h'")
-        return float(match[1]) * _SECONDS[match[2]]
-    if isinstance(value, bool) or not 0 <= value < float("inf"):
+        seconds = float(match[1]) * _SECONDS[match[2]]
+        if seconds == float("inf"):
+            raise ValueError(f"{value[:40]!r}… is not a duration: it is longer than time is counted")
+        return seconds
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
         raise ValueError(f"{value!r} is not a duration: it must be 0 seconds or more")
     return float(value)
 
@@ -33,8 +36,7 @@ def format_duration(seconds: float) -> str:
     """The shortest exact form: ``90.0`` → ``"90s"``, ``0.25`` → ``"250ms"``."""
     if seconds == int(seconds):
         return f"{int(seconds)}s"
-    milliseconds = round(seconds * 1000, 3)
-    return f"{milliseconds:g}ms"
+    return f"{seconds * 1000:.3f}".rstrip("0").rstrip(".") + "ms"
 
 
 def parse_bytes(value: str | int) -> int:
@@ -47,9 +49,12 @@ def parse_bytes(value: str | int) -> int:
         match = _BYTES.match(value)
         if match is None:
             raise ValueError(f"{value!r} is not a size: write for example '512Mi', '2Gi' or a number of bytes")
-        return int(float(match[1]) * _FACTORS[match[2]])
-    if isinstance(value, bool) or value < 0:
-        raise ValueError(f"{value!r} is not a size: it must be 0 bytes or more")
+        size = float(match[1]) * _FACTORS[match[2]]
+        if size >= 2**63:
+            raise ValueError(f"{value[:40]!r} is not a size: it is more than any machine has")
+        return int(size)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**63 or value % 1:
+        raise ValueError(f"{value!r} is not a size: it must be a whole number of bytes, 0 or more")
     return int(value)
 
 

@@ -126,6 +126,11 @@ class Spec:
         reference = parse_reference(self.source)
         return reference.path if isinstance(reference, FileSource) else None
 
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether two instances cannot live side by side: a server with a port of its own has it once."""
+        return self.engine is Engine.COMMAND and self.options.get("port") is not None
+
 
 # Fields whose change leaves the instances alone (the first row of the effect table).
 METADATA_FIELDS = frozenset({"description", "labels", "public", "limits"})
@@ -168,7 +173,7 @@ def _source_problems(spec: Spec) -> Iterator[Problem]:
             f"No registry is connected, so {reference} cannot be resolved: give file:///path/to/model.",
         )
         return
-    if spec.engine is Engine.SKLEARN and reference.path.endswith(PICKLE_SUFFIXES) and not spec.trusted:
+    if spec.engine is Engine.SKLEARN and reference.path.lower().endswith(PICKLE_SUFFIXES) and not spec.trusted:
         yield Problem(
             "source",
             "untrusted_pickle",
@@ -201,6 +206,8 @@ def _command_option_problems(options: Mapping[str, Any]) -> Iterator[Problem]:
             "The command engine needs its command as a list of words, for example "
             '["vllm", "serve", "my-model", "--port", "{port}"].',
         )
+    elif any("\x00" in word for word in command):
+        yield Problem("options.command", "invalid_value", "A command's word holds no NUL character.")
     port = options.get("port")
     if port is not None and (isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535):
         yield Problem("options.port", "out_of_range", "A port is a whole number from 1 to 65535.")
@@ -235,6 +242,10 @@ def _number_problems(spec: Spec) -> Iterator[Problem]:
         yield Problem("resources.gpus", "out_of_range", "gpus is 0 or more.")
     if replicas.min < 1:
         yield Problem("replicas.min", "out_of_range", "min must be at least 1; stop the model to run none.")
+    if replicas.max > 1 and spec.is_exclusive:
+        yield Problem(
+            "replicas.max", "out_of_range", "A fixed options.port serves one instance: leave it out and use {port}."
+        )
     if replicas.max > MAX_REPLICAS:
         yield Problem("replicas.max", "out_of_range", f"max must be at most {MAX_REPLICAS}.")
     if replicas.min > replicas.max:
@@ -257,10 +268,10 @@ def _container_problems(spec: Spec) -> Iterator[Problem]:
             yield Problem(path, "reserved_name", "Variables that start with MODELYARD_ are Modelyard's own.")
         if "\x00" in value:
             yield Problem(path, "invalid_value", "A variable's value holds no NUL character.")
-    if container.working_dir is not None and (
-        not container.working_dir.startswith("/") or ".." in container.working_dir.split("/")
+    if (folder := container.working_dir) is not None and (
+        not folder.startswith("/") or ".." in folder.split("/") or "\x00" in folder
     ):
-        yield Problem("container.working_dir", "invalid_path", "working_dir is an absolute path without '..'.")
+        yield Problem("container.working_dir", "invalid_path", "working_dir is an absolute path without '..' or NUL.")
     if container.shared_memory is not None and container.shared_memory < 2**20:
         yield Problem("container.shared_memory", "out_of_range", "shared_memory must be at least 1Mi.")
     prefix = "container.health_check"
@@ -269,11 +280,17 @@ def _container_problems(spec: Spec) -> Iterator[Problem]:
             yield Problem(f"{prefix}.{name}", "out_of_range", f"{name} is above 0 and at most 24h.")
     if not 1 <= check.retries <= 100:
         yield Problem(f"{prefix}.retries", "out_of_range", "retries is from 1 to 100.")
+    if any("\x00" in word for word in check.command):
+        yield Problem(f"{prefix}.command", "invalid_value", "A command's word holds no NUL character.")
     if check.path is not None:
         if spec.engine is not Engine.COMMAND:
             yield Problem(f"{prefix}.path", "not_applicable", "Only the command engine has an HTTP path to check.")
         elif not check.path.startswith("/"):
             yield Problem(f"{prefix}.path", "invalid_path", "path starts with '/', for example /health.")
+        elif any(c.isspace() or not c.isprintable() for c in check.path):
+            yield Problem(
+                f"{prefix}.path", "invalid_path", "path holds no blanks or control characters: write a blank as %20."
+            )
 
 
 def _label_problems(labels: Mapping[str, str]) -> Iterator[Problem]:

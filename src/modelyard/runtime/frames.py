@@ -15,7 +15,7 @@ import asyncio
 import itertools
 import struct
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol, cast
 
 import msgspec
 
@@ -50,8 +50,16 @@ class ConnectionLost(ConnectionError):
     """The peer went away before it answered."""
 
 
-# Answers one request. ``send(head, body)`` may be called at once or later, exactly once.
-Respond = Callable[[Head, Buffer], None]
+class NotSent(ConnectionLost):
+    """The peer was gone before the request left: it may safely be sent to another."""
+
+
+class Respond(Protocol):
+    """Answers one request: called at once or later, exactly once."""
+
+    def __call__(self, head: Head, body: Buffer = b"") -> None: ...
+
+
 Handler = Callable[["FramePeer", int, Head, memoryview, Respond], None]
 
 
@@ -91,14 +99,15 @@ class FramePeer(asyncio.Protocol):
         """Send a request and wait for its response. Cancelling the wait cancels the request.
 
         Raises:
-            ConnectionLost: if the connection ends first.
+            NotSent: if the connection had ended before.
+            ConnectionLost: if it ends before the response.
         """
         if self.closed:
-            raise ConnectionLost("the connection is closed")
+            raise NotSent("the connection is closed")
         if not self._writable.is_set():
             await self._writable.wait()
             if self.closed:
-                raise ConnectionLost("the connection is closed")
+                raise NotSent("the connection is closed")
         stream = next(self._ids) & 0xFFFFFFFF
         future: asyncio.Future[tuple[Head, memoryview]] = self._loop.create_future()
         self._waiting[stream] = future
@@ -119,8 +128,8 @@ class FramePeer(asyncio.Protocol):
     # ---------------------------------------------------------------- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # A cast, as uvloop's transports are not of asyncio's classes.
+        self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.closed = True
@@ -139,43 +148,55 @@ class FramePeer(asyncio.Protocol):
         self._writable.set()
 
     def data_received(self, data: bytes) -> None:
-        buffer = self._buffer
-        buffer += data
-        start, end = 0, len(buffer)
-        while end - start >= _HEADER.size:
-            length, stream, kind, head_length = _HEADER.unpack_from(buffer, start)
+        if self._buffer:
+            self._buffer += data
+            with memoryview(self._buffer) as received:
+                used = self._frames(received)
+            del self._buffer[:used]
+            return
+        # Most reads hold whole frames only: these never pass through the buffer.
+        used = self._frames(memoryview(data))
+        if used < len(data):
+            self._buffer += memoryview(data)[used:]
+
+    def _frames(self, received: memoryview) -> int:
+        """Handle the whole frames at the start of ``received``. Returns how many bytes they took."""
+        start, end = 0, len(received)
+        while end - start >= _HEADER.size and not self.closed:
+            length, stream, kind, head_length = _HEADER.unpack_from(received, start)
             if length > self._max_frame or head_length > min(length, MAX_HEAD) or kind not in _KINDS:
                 self._abort()
-                return
-            body_end = start + _HEADER.size + length
-            if body_end > end:
                 break
-            head_end = start + _HEADER.size + head_length
-            # One copy, so that the body outlives the buffer and stays contiguous for zero-copy tensors.
-            content = memoryview(bytes(memoryview(buffer)[start + _HEADER.size : body_end]))
-            start = body_end
-            self._frame(kind, stream, content, head_end - (body_end - length))
-            if self.closed:
-                return
-        if start:
-            del buffer[:start]
+            head_start = start + _HEADER.size
+            body_start = head_start + head_length
+            start_of_next = head_start + length
+            if start_of_next > end:
+                break
+            # A copy of the body alone outlives what was received, and starts where any type is aligned.
+            self._frame(
+                kind,
+                stream,
+                received[head_start:body_start],
+                memoryview(bytes(received[body_start:start_of_next])),
+            )
+            start = start_of_next
+        return start
 
     def eof_received(self) -> bool:
         return False
 
     # ---------------------------------------------------------------- frames
 
-    def _frame(self, kind: int, stream: int, content: memoryview, head_length: int) -> None:
+    def _frame(self, kind: int, stream: int, packed: memoryview, body: memoryview) -> None:
         if kind == CANCEL:
             if self._on_cancel is not None:
                 self._on_cancel(self, stream)
             return
         try:
-            head = _decode_head(content[:head_length])
-        except msgspec.DecodeError:
+            head = _decode_head(packed)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self._abort()
             return
-        body = content[head_length:]
         if kind == RESPONSE:
             future = self._waiting.pop(stream, None)
             if future is not None and not future.done():

@@ -1,0 +1,48 @@
+# `make up` runs Modelyard, `make test` checks it; both install what they need into .venv first.
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help setup up down test bench openapi lock clean
+
+help: ## Show these targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+setup: $(INSTALLED) ## Install Modelyard into .venv
+	@echo "Modelyard is installed: $(BIN)/modelyard"
+
+up: $(INSTALLED) ## Run Modelyard with two demo models; Ctrl-C ends it
+	@$(BIN)/modelyard up --demo
+
+down: $(INSTALLED) ## Stop a Modelyard that runs in the background
+	@$(BIN)/modelyard down
+
+test: $(INSTALLED_DEV) ## Check style, types and imports, and run all tests
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/pytest
+
+bench: $(INSTALLED) ## Measure speed and memory; fails when a goal is missed
+	@$(BIN)/python -m bench
+
+openapi: $(INSTALLED) ## Write docs/openapi.yaml anew
+	@$(BIN)/python -m modelyard.api.describe > docs/openapi.new && mv docs/openapi.new docs/openapi.yaml
+
+lock: $(INSTALLED) ## Resolve the dependencies anew into requirements*.lock
+	@$(BIN)/python scripts/lock.py
+
+clean: ## Remove .venv and caches
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(INSTALLED): pyproject.toml requirements.lock scripts/setup.sh
+	@sh scripts/setup.sh requirements.lock
+	@touch $@
+
+$(INSTALLED_DEV): $(INSTALLED) requirements-dev.lock
+	@sh scripts/setup.sh requirements-dev.lock
+	@touch $@

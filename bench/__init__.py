@@ -1,0 +1,1 @@
+"""Benchmarks: ``make bench``. They measure and report; no test depends on them."""

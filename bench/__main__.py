@@ -1,0 +1,193 @@
+"""``make bench``: the numbers that the foundation promises, each with what it is measured against."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import httpx2
+import psutil
+
+from bench.house import House, free_port, house, pid_of
+from bench.load import drive, percentile
+
+STOPS, STARTS, CALLERS, CALL_ROUNDS = 100, 15, 50, 12
+IDLE_SECONDS, LOAD_SECONDS, LOAD_ROUNDS = 30, 5, 3
+
+
+_missed: list[str] = []
+
+
+def report(name: str, measured: str, goal: str, met: bool) -> None:
+    if not met:
+        _missed.append(name)
+    print(f"{'ok  ' if met else 'MISS'} {name:<58} {measured:<44} goal: {goal}", flush=True)
+
+
+def deploy(h: House) -> None:
+    spec = {"source": f"file://{h.digits / 'model.onnx'}"}
+    h.wait(h.post("/models", {"name": "digits", "spec": spec}))
+
+
+def infer(http: httpx2.Client, sample: bytes) -> bool:
+    return http.post("/v2/models/digits/infer", content=sample).status_code == 200
+
+
+def stops(h: House) -> None:
+    """From the call to the verified release, as its caller sees it."""
+    took = []
+    for _ in range(STOPS):
+        began = time.perf_counter()
+        h.wait(h.post("/models/digits/stop"))
+        took.append((time.perf_counter() - began) * 1e3)
+        h.wait(h.post("/models/digits/start"))
+    p50, p99 = percentile(took, 0.5), percentile(took, 0.99)
+    report(f"stop of an idle model, verified ({STOPS} stops)", f"p50 {p50:.0f} ms, p99 {p99:.0f} ms",
+           "p50 <= 150 ms, p99 <= 1 s", p50 <= 150 and p99 <= 1000)  # fmt: skip
+
+
+def start_through_api(h: House) -> float:
+    h.wait(h.post("/models/digits/stop"))
+    began = time.perf_counter()
+    h.wait(h.post("/models/digits/start"))
+    while not infer(h.http, h.sample):
+        pass
+    return (time.perf_counter() - began) * 1e3
+
+
+def start_bare(h: House) -> float:
+    """The same worker started by hand, until its first answer over HTTP."""
+    port = free_port()
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "modelyard.runtime", "--model", str(h.digits / "model.onnx"),
+         "--name", "digits", "--port", str(port)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    try:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}") as http:
+            while True:
+                try:
+                    if infer(http, h.sample):
+                        return (time.perf_counter() - began) * 1e3
+                except httpx2.TransportError:
+                    time.sleep(0.001)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def starts(h: House) -> None:
+    pairs = [(start_through_api(h), start_bare(h)) for _ in range(STARTS)]
+    ours, bare = (statistics.median(column) for column in zip(*pairs, strict=True))
+    report(f"start of digits, call to first answer ({STARTS} pairs)", f"{ours:.0f} ms, bare worker {bare:.0f} ms: "
+           f"{ours / bare:.2f} x", "<= 1.1 x the bare worker", ours <= 1.1 * bare)  # fmt: skip
+
+
+async def lifecycle_calls(h: House) -> None:
+    """50 callers at once, each with a model of its own, through every lifecycle call that launches nothing."""
+    took: dict[str, list[float]] = defaultdict(list)
+    headers = {"Authorization": f"Bearer {h.token}"}
+    all_connected = asyncio.Barrier(CALLERS)
+
+    async def caller(number: int) -> None:
+        # aiohttp, because 50 callers of a heavier client would measure the client.
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{h.port}", headers=headers) as http:
+
+            async def call(kind: str, method: str, path: str, body: object = None) -> dict[str, Any]:
+                began = time.perf_counter()
+                async with http.request(method, f"/api/v1/models{path}", json=body) as answer:
+                    text = await answer.text()
+                took[kind].append((time.perf_counter() - began) * 1e3)
+                assert answer.status < 300, text
+                return dict(json.loads(text))
+
+            async def gone(operation: str) -> None:
+                async with http.get(f"/api/v1/operations/{operation}/wait") as answer:
+                    assert (await answer.json())["state"] == "succeeded"
+
+            # Connections stand before the clock runs.
+            async with http.get("/api/v1/version") as answer:
+                assert answer.status == 200
+            await all_connected.wait()
+            for turn in range(CALL_ROUNDS):
+                name = f"/m{number}"
+                await call("create", "POST", "", {"name": name[1:], "spec": {"engine": "mock"}, "desired": "stopped"})
+                await call("status", "GET", f"{name}/status")
+                await call("update", "PATCH", name, {"spec": {"description": f"turn {turn}"}})
+                await call("get", "GET", name)
+                await call("stop", "POST", f"{name}/stop", {})
+                await call("list", "GET", "?page_size=20")
+                await gone((await call("delete", "DELETE", name))["id"])
+
+    await asyncio.gather(*(caller(n) for n in range(CALLERS)))
+    every = [value for values in took.values() for value in values]
+    p99 = percentile(every, 0.99)
+    kinds = ", ".join(f"{kind} {percentile(values, 0.99):.0f}" for kind, values in took.items())
+    report(f"lifecycle calls, {CALLERS} at once ({len(every)} calls)",
+           f"p50 {percentile(every, 0.5):.0f} ms, p99 {p99:.0f} ms", "p99 <= 100 ms", p99 <= 100)  # fmt: skip
+    print(f"       p99 in ms by call: {kinds}")
+
+
+def idle(h: House) -> None:
+    control = psutil.Process(pid_of(h.home, "control"))
+    time.sleep(5)
+    before = control.cpu_times()
+    time.sleep(IDLE_SECONDS)
+    after = control.cpu_times()
+    share = (after.user + after.system - before.user - before.system) / IDLE_SECONDS * 100
+    resident = control.memory_info().rss / 2**20
+    report("idle control process", f"{resident:.0f} MiB resident, {share:.2f} % of a core",
+           "<= 120 MiB, <= 1 %", resident <= 120 and share <= 1)  # fmt: skip
+
+
+def gateway(h: House) -> None:
+    headers = {"Authorization": f"Bearer {h.token}", "Content-Type": "application/json"}
+    for callers in (1, 8, 64):
+        runs = [
+            drive(h.port, "/v2/models/digits/infer", h.sample, headers, callers, LOAD_SECONDS)
+            for _ in range(LOAD_ROUNDS)
+        ]
+        run = sorted(runs, key=lambda r: r.rate)[len(runs) // 2]
+        goal = "10,000 requests/s" if callers == 64 else "none"
+        met = callers != 64 or run.rate >= 10_000
+        errors = sum(r.errors for r in runs)
+        report(f"digits, one row of V2 JSON, {callers} callers ({run.client})",
+               f"{run.rate:,.0f}/s, p50 {run.p50:.2f} ms, p99 {run.p99:.2f} ms", f">= {goal}, no error",
+               met and not errors)  # fmt: skip
+
+
+def main() -> int:
+    """Measure everything; the exit code is 1 when a goal is missed."""
+    processor = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.processor(),
+    )
+    print(
+        f"{processor}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"{platform.system()} {platform.release()}"
+    )
+    with house() as h:
+        deploy(h)
+        idle(h)
+        stops(h)
+        starts(h)
+        gateway(h)
+        asyncio.run(lifecycle_calls(h))
+    if _missed:
+        print(f"Missed: {', '.join(_missed)}")
+    return 1 if _missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""The FastAPI application, put together from the routers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from fastapi_offline import FastAPIOffline
+
+from modelyard import __version__
+from modelyard.api import models, problems, schemas, system
+from modelyard.api.context import Services
+
+PREFIX = "/api/v1"
+
+_DESCRIPTION = """\
+Register, deploy, start, stop, update and observe machine-learning models.
+
+Every call needs the administrator token as a bearer token. Long requests answer 202 with an *operation*; wait for it
+with `/api/v1/operations/{operation}/wait`. Errors are RFC 9457 problems with a stable `code`. Inference is under
+`/v2` (Open Inference Protocol).
+"""
+_PROBLEM: dict[str, Any] = {"model": schemas.ProblemBody, "content": {problems.MEDIA_TYPE: {}}}
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    400: {**_PROBLEM, "description": "The body is not JSON."},
+    401: {**_PROBLEM, "description": "No valid token."},
+    404: {**_PROBLEM, "description": "There is no such thing."},
+    409: {**_PROBLEM, "description": "The present state does not allow it, or the name is taken."},
+    412: {**_PROBLEM, "description": "If-Match did not match."},
+    413: {**_PROBLEM, "description": "The body is too large."},
+    422: {**_PROBLEM, "description": "Fields are wrong; all of them are named."},
+    503: {**_PROBLEM, "description": "The store is not available."},
+}
+
+
+def create_app(services: Services | None, *, max_body: int = 4 * 2**20) -> FastAPI:
+    """The API over ``services`` (without them it can only describe itself); ``max_body`` in bytes."""
+    app = FastAPIOffline(
+        title="Modelyard",
+        version=__version__,
+        description=_DESCRIPTION,
+        docs_url="/docs",
+        redoc_url=None,
+        generate_unique_id_function=_operation_id,
+        responses=_RESPONSES,
+    )
+    for router in (*models.routers(), system.namespaces, system.operations, system.events):
+        app.include_router(router, prefix=PREFIX)
+    app.include_router(system.health)
+    app.include_router(system.internal)
+    app.state.services = services
+    problems.install(app)
+    app.add_middleware(problems.BodyLimit, limit=max_body)
+    app.add_middleware(problems.RequestId)
+    return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    """``models_stop``, ``models_by_namespace_stop``: stable names for generated clients."""
+    tag = str(route.tags[0]).replace(" ", "_") if route.tags else "system"
+    return f"{tag}_{route.name}"

@@ -1,0 +1,120 @@
+"""What the routers work with, and what each request brings: the services, the caller, the namespace."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Depends, Header, Query, Request, Response
+from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
+from fastapi.security.base import SecurityBase
+from pydantic import BaseModel
+
+from modelyard.api.problems import Unauthorized
+from modelyard.backends.port import Backend
+from modelyard.control.changes import ChangeFeed
+from modelyard.control.ports import Idempotency, Store
+from modelyard.control.service import Caller, ModelService
+from modelyard.domain.errors import InvalidRequest, Problem
+from modelyard.domain.spec import BackendName
+from modelyard.observe.metrics import ControlMetrics
+
+ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What the composition root hands to the API. ``token`` gives the administrator token as it is now."""
+
+    store: Store
+    feed: ChangeFeed
+    models: ModelService
+    backends: dict[BackendName, Backend]
+    metrics: ControlMetrics
+    token: Callable[[], str]
+    clock: Callable[[], datetime]
+
+
+def services_of(request: Request) -> Services:
+    found = request.app.state.services
+    assert isinstance(found, Services)
+    return found
+
+
+def identify(request: Request) -> str | None:
+    """Who the request's bearer token belongs to, or None."""
+    token = services_of(request).token()
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    if not token or scheme.lower() != "bearer":
+        return None
+    return ADMIN if hmac.compare_digest(given.strip().encode("latin-1"), token.encode()) else None
+
+
+class BearerToken(SecurityBase):
+    """Gives the services to those who may use them; without a valid token the call ends here.
+
+    One dependency for both, and a coroutine: each further one costs every request its resolution, a
+    plain function even a hop to a thread.
+    """
+
+    def __init__(self) -> None:
+        self.model = HTTPBearerModel(description="The administrator token ($MODELYARD_HOME/admin.token).")
+        self.scheme_name = "BearerToken"
+
+    async def __call__(self, request: Request) -> Services:
+        actor = identify(request)
+        if actor is None:
+            if "authorization" not in request.headers:
+                raise Unauthorized
+            raise Unauthorized("This token is not valid; the administrator token is in $MODELYARD_HOME/admin.token.")
+        request.state.actor = actor
+        return services_of(request)
+
+
+Authorized = Annotated[Services, Depends(BearerToken())]
+
+
+async def _guards(
+    request: Request,
+    _: Authorized,
+    if_match: Annotated[
+        str | None, Header(description='The ETag that the change is meant for, for example "7"; * is any.')
+    ] = None,
+    idempotency_key: Annotated[
+        str | None, Header(max_length=255, description="A repeated request with the same key is carried out once.")
+    ] = None,
+) -> Caller:
+    actor: str = request.state.actor
+    idempotency = None
+    if idempotency_key is not None:
+        digest = hashlib.sha256()
+        digest.update(f"{request.method} {request.url.path}?{request.url.query}\n".encode())
+        digest.update(await request.body())
+        scope = f"{actor} {request.method} {request.url.path}"
+        idempotency = Idempotency(scope=scope, key=idempotency_key, fingerprint=digest.hexdigest())
+    return Caller(actor=actor, if_match=_version(if_match), idempotency=idempotency)
+
+
+def _version(if_match: str | None) -> int | None:
+    if if_match is None or if_match.strip() == "*":
+        return None
+    text = if_match.strip().removeprefix("W/").strip('"')
+    if not text.isdigit():
+        message = f'{if_match!r} is not an ETag of ours: send what GET answered, for example "7".'
+        raise InvalidRequest([Problem("header.If-Match", "invalid_value", message)])
+    return int(text)
+
+
+CallerDep = Annotated[Caller, Depends(_guards)]
+
+PageSize = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
+PageToken = Annotated[str, Query(description="`next_page_token` of the page before.")]
+
+
+def answer(body: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """``body`` as the answer. It is of the declared model already, so it is not validated once more."""
+    return Response(body.__pydantic_serializer__.to_json(body), status, headers, "application/json")

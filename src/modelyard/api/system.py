@@ -1,0 +1,163 @@
+"""Namespaces, operations, events, version, health, and the control process's own metrics."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.sse import EventSourceResponse, format_sse_event
+
+from modelyard import __version__
+from modelyard.api import schemas
+from modelyard.api.context import (
+    Authorized,
+    CallerDep,
+    PageSize,
+    PageToken,
+    Services,
+    answer,
+    identify,
+    services_of,
+)
+from modelyard.api.translate import event_out, namespace_out, operation_out
+from modelyard.control.ports import EventQuery, OperationQuery
+from modelyard.domain.errors import InvalidRequest, NotFound, Problem, Refused
+from modelyard.domain.model import Namespace
+from modelyard.domain.names import DEFAULT_NAMESPACE, name_problem
+from modelyard.domain.states import State
+
+_HEARTBEAT = 15.0
+_MAX_WAIT = 300.0
+
+namespaces = APIRouter(prefix="/namespaces", tags=["namespaces"])
+operations = APIRouter(prefix="/operations", tags=["operations"])
+events = APIRouter(tags=["events"])
+health = APIRouter(tags=["health"])
+internal = APIRouter(include_in_schema=False)
+
+
+@namespaces.post("", status_code=201, response_model=schemas.Namespace, summary="Make a namespace")
+async def create_namespace(body: schemas.CreateNamespace, services: Authorized) -> schemas.Namespace:
+    problem = name_problem("name", body.name)
+    if problem:
+        raise InvalidRequest([problem])
+    namespace = Namespace(name=body.name, description=body.description, created_at=services.clock())
+    await services.store.create_namespace(namespace)
+    return namespace_out(namespace)
+
+
+@namespaces.get("", response_model=schemas.Items[schemas.Namespace], summary="All namespaces")
+async def list_namespaces(services: Authorized) -> schemas.Items[schemas.Namespace]:
+    return schemas.Items(items=[namespace_out(n) for n in await services.store.list_namespaces()])
+
+
+@namespaces.get("/{namespace}", response_model=schemas.Namespace, summary="One namespace")
+async def get_namespace(namespace: str, services: Authorized) -> schemas.Namespace:
+    found = await services.store.get_namespace(namespace)
+    if found is None:
+        raise NotFound(f"There is no namespace {namespace!r}.")
+    return namespace_out(found)
+
+
+@namespaces.delete("/{namespace}", status_code=204, summary="Forget an empty namespace")
+async def delete_namespace(namespace: str, services: Authorized) -> Response:
+    if namespace == DEFAULT_NAMESPACE:
+        raise Refused("default_namespace", "The default namespace stays: the short paths mean it.")
+    await services.store.delete_namespace(namespace)
+    return Response(status_code=204)
+
+
+@operations.get("", response_model=schemas.Page[schemas.Operation], summary="Operations, newest first")
+async def list_operations(
+    services: Authorized,
+    namespace: Annotated[str | None, Query()] = None,
+    model: Annotated[str | None, Query()] = None,
+    done: Annotated[bool | None, Query(description="Only ended or only running ones.")] = None,
+    page_size: PageSize = 50, page_token: PageToken = "",
+) -> schemas.Page[schemas.Operation]:  # fmt: skip
+    page = await services.store.list_operations(
+        OperationQuery(namespace=namespace, model=model, done=done, page_size=page_size, page_token=page_token)
+    )
+    return schemas.Page(items=[operation_out(o) for o in page.items], next_page_token=page.next_page_token)
+
+
+@operations.get("/{operation}", response_model=schemas.Operation, summary="One operation")
+async def get_operation(operation: str, services: Authorized) -> Response:
+    found = await services.store.get_operation(operation)
+    if found is None:
+        raise NotFound(f"There is no operation {operation!r}.")
+    return answer(operation_out(found))
+
+
+@operations.get("/{operation}/wait", response_model=schemas.Operation, summary="Wait until an operation is done")
+async def wait_operation(
+    operation: str, services: Authorized,
+    timeout: Annotated[schemas.Duration, Query(description="At most 5m; then the operation as it stands.")] = 30.0,
+) -> Response:  # fmt: skip
+    if timeout > _MAX_WAIT:
+        raise InvalidRequest([Problem("query.timeout", "out_of_range", "Wait at most 5m a call, and call again.")])
+    return answer(operation_out(await services.feed.wait_operation(operation, timeout)))
+
+
+@operations.post("/{operation}/cancel", response_model=schemas.Operation, summary="Cancel a running operation")
+async def cancel_operation(operation: str, caller: CallerDep, services: Authorized) -> schemas.Operation:
+    """A deploy or start becomes a forced stop; a restart or update goes back to the last good revision."""
+    return operation_out(await services.models.cancel(operation, caller))
+
+
+@events.get("/events", response_model=schemas.Page[schemas.Event], summary="Events of all models, newest first")
+async def list_events(
+    services: Authorized,
+    namespace: Annotated[str | None, Query()] = None,
+    model: Annotated[str | None, Query()] = None,
+    follow: Annotated[bool, Query(description="Stream new events as server-sent events named `change`.")] = False,
+    last_event_id: Annotated[int | None, Header(ge=0, description="With follow: go on after this event.")] = None,
+    page_size: PageSize = 50, page_token: PageToken = "",
+) -> object:  # fmt: skip
+    query = EventQuery(namespace=namespace, model=model, page_size=page_size, page_token=page_token)
+    if follow:
+        return EventSourceResponse(_stream(services, replace(query, after=last_event_id)))
+    page = await services.store.list_events(query)
+    return schemas.Page(items=[event_out(e) for e in page.items], next_page_token=page.next_page_token)
+
+
+async def _stream(services: Services, query: EventQuery) -> AsyncIterator[bytes]:
+    # From here on nothing is missed; the first comment lets the client know that.
+    after = query.after if query.after is not None else await services.store.last_event_id()
+    yield format_sse_event(comment="connected")
+    async for event in services.feed.follow(replace(query, after=after), heartbeat=_HEARTBEAT):
+        if event is None:
+            yield format_sse_event(comment="still here")
+        else:
+            yield format_sse_event(event="change", id=str(event.id), data_str=event_out(event).model_dump_json())
+
+
+@events.get("/version", response_model=schemas.Version, summary="This Modelyard's version")
+async def version(_: Authorized) -> schemas.Version:
+    return schemas.Version(version=__version__)
+
+
+@health.get("/health", response_model=schemas.Health, response_model_exclude_none=True, summary="Is all well?")
+async def get_health(request: Request) -> schemas.Health:
+    """`degraded` when a model that should run is in error. Details only for callers with a token."""
+    counts = dict(await services_of(request).store.count_models())
+    degraded = counts.get(State.ERROR, 0) > 0
+    body = schemas.Health(status="degraded" if degraded else "healthy")
+    if identify(request) is not None:
+        loading = counts.get(State.STARTING, 0) + counts.get(State.QUEUED, 0)
+        body.ml_models = schemas.LoadedModels(
+            enabled=True,
+            status="degraded" if degraded else "healthy",
+            phase="models_loading" if loading else "fully_ready",
+            loaded_models=counts.get(State.RUNNING, 0) + counts.get(State.UPDATING, 0),
+            models=counts,
+        )
+    return body
+
+
+@internal.get("/internal/metrics")
+async def metrics(request: Request) -> Response:
+    """The control process's part of the metrics; only the gateway reaches this path."""
+    return Response(await services_of(request).metrics.render(), media_type="text/plain; version=0.0.4")

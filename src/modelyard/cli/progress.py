@@ -1,0 +1,105 @@
+"""Waiting for an operation, with a spinner for people and plain lines for logs; both on stderr."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from modelyard.cli.context import Cli
+from modelyard.cli.views import duration, released_text
+
+if TYPE_CHECKING:
+    from modelyard.client import Operation
+
+_VERB = {
+    "deploy": "Deploying", "start": "Starting", "stop": "Stopping", "restart": "Restarting", "update": "Updating",
+    "delete": "Deleting",
+}  # fmt: skip
+_DONE = {
+    "deploy": "is running", "start": "is running", "stop": "is stopped", "restart": "is running",
+    "update": "is updated", "delete": "is deleted",
+}  # fmt: skip
+
+
+@contextmanager
+def spinning(cli: Cli, text: str) -> Generator[Callable[[str], None]]:
+    """Show that something is under way; the function given changes the words. Without a terminal each
+    new text is a line of its own."""
+    from rich.markup import escape
+
+    if cli.err.is_terminal:
+        with cli.err.status(escape(text)) as status:
+            yield lambda words: status.update(escape(words))
+        return
+    shown = ""
+
+    def tell(words: str) -> None:
+        nonlocal shown
+        if words != shown:
+            shown = words
+            cli.err.print(words, markup=False, soft_wrap=True)
+
+    tell(text)
+    yield tell
+
+
+def finish(cli: Cli, operation: Operation, *, wait: bool, timeout: float | None = None) -> Operation:
+    """Wait for an operation if asked to, and say what came of it. Gives the operation as it is then.
+
+    Raises:
+        ModelyardError: it failed, or is not done in time.
+    """
+    if wait and not operation.done:
+        began = time.monotonic()
+        operation = _wait(cli, operation, timeout)
+        took = f" ({duration(time.monotonic() - began)})"
+    elif wait:
+        # Raises when it has failed already.
+        operation, took = cli.client.operations.wait(operation), ""
+    else:
+        took = ""
+    if not operation.done:
+        cli.say(f"{_VERB.get(operation.kind, operation.kind)} {operation.model}: operation {operation.id}")
+    else:
+        released = (operation.result or {}).get("released")
+        # Of a stop the time that counts is the one that was verified, not ours.
+        cli.say(f"{operation.model} {_outcome(operation)}{_released(released) if released else took}")
+    if cli.is_plain:
+        cli.show(operation.raw, lambda: "")
+    return operation
+
+
+def _wait(cli: Cli, operation: Operation, timeout: float | None) -> Operation:
+    verb = _VERB.get(operation.kind, operation.kind)
+    try:
+        with spinning(cli, f"{verb} {operation.model}") as tell:
+
+            def on_change(now: Operation) -> None:
+                step = now.steps[-1] if now.steps else None
+                # What the last step says is said by the outcome.
+                if step is not None and step.message and not now.done:
+                    tell(f"{verb} {operation.model}: {step.message}")
+
+            return cli.client.operations.wait(operation, timeout=timeout, on_change=on_change)
+    except KeyboardInterrupt:
+        cli.err.print(f"Interrupted. The {operation.kind} goes on: `modelyard operations {operation.id}`.")
+        raise
+
+
+def _outcome(operation: Operation) -> str:
+    result = operation.result or {}
+    if result.get("unchanged"):
+        return "is unchanged"
+    if operation.kind in ("deploy", "update") and result.get("state") not in (None, "running"):
+        return f"is {'created' if operation.kind == 'deploy' else 'updated'} ({result['state']})"
+    if operation.kind == "stop" and result.get("already"):
+        return "is stopped already"
+    return _DONE.get(operation.kind, operation.state)
+
+
+def _released(released: dict[str, Any]) -> str:
+    requests = released.get("requests") or {}
+    counts = [f"{count} {what}" for what in ("finished", "refused", "cut") if (count := requests.get(what))]
+    return f": {released_text(released)}" + (f"; requests: {', '.join(counts)}" if counts else "")

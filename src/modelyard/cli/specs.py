@@ -1,0 +1,132 @@
+"""Specs as they are written on the command line and in YAML files. What they mean is the API's to say."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from modelyard.cli.problems import CliError, ExitCode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """One document of a file for ``apply``: a model by name, and all that is wanted of it."""
+
+    name: str
+    namespace: str | None
+    spec: dict[str, Any]
+    desired: str | None
+
+
+def absolute_source(source: str, folder: Path) -> str:
+    """A path of this machine made absolute, from ``folder``; a reference or URL as it is."""
+    if "://" in source:
+        return source
+    path = Path(source).expanduser()
+    looks_like_path = source.startswith((".", "~", "/")) or os.sep in source or path.suffix in _SUFFIXES
+    if looks_like_path or (folder / path).exists():
+        return os.path.normpath(folder / path)
+    return source
+
+
+_SUFFIXES = (".onnx", ".skops", ".pkl", ".pickle", ".joblib")
+
+
+def pairs(items: Iterable[str], option: str) -> dict[str, str]:
+    """``KEY=VALUE`` items as a mapping.
+
+    Raises:
+        typer.BadParameter: for one without ``=``.
+    """
+    found = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not equals or not key:
+            raise typer.BadParameter(f"{item!r} is not KEY=VALUE.", param_hint=option)
+        found[key] = value
+    return found
+
+
+def options(items: Iterable[str], command: str | None, port: int | None) -> dict[str, Any]:
+    """The engine's options; values are read as YAML, so that numbers and lists are what they look like."""
+    import yaml
+
+    found: dict[str, Any] = {}
+    for key, text in pairs(items, "--option").items():
+        try:
+            found[key] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            found[key] = text
+    if command is not None:
+        found["command"] = shlex.split(command)
+    if port is not None:
+        found["port"] = port
+    return found
+
+
+def pruned(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what was not given: None, and mappings and lists that are empty."""
+    kept = {}
+    for key, value in tree.items():
+        inner = pruned(value) if isinstance(value, Mapping) else value
+        if inner is not None and inner != {} and inner != []:
+            kept[key] = inner
+    return kept
+
+
+def read_manifests(file: str) -> list[Manifest]:
+    """All models of a YAML file (``-``: standard input). Relative sources start at the file's folder.
+
+    Raises:
+        CliError: naming every document that is none.
+    """
+    import yaml
+
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text()
+        documents = [d for d in yaml.safe_load_all(text) if d is not None]
+    except (OSError, UnicodeDecodeError) as error:
+        raise CliError(f"Cannot read {file}: {error}", exit_code=ExitCode.USAGE) from error
+    except yaml.YAMLError as error:
+        raise CliError(f"{file} is not YAML: {error}", exit_code=ExitCode.INVALID) from error
+    if not documents:
+        raise CliError(f"{file} holds no model.", exit_code=ExitCode.INVALID)
+    folder = Path.cwd() if file == "-" else Path(file).absolute().parent
+    problems: list[str] = []
+    manifests = [_manifest(document, number, folder, problems) for number, document in enumerate(documents, 1)]
+    if problems:
+        raise CliError(
+            f"{file} is not valid.", log="\n".join(problems), exit_code=ExitCode.INVALID,
+            hint="A document has name, spec, and if you like namespace and desired (running or stopped).",
+        )  # fmt: skip
+    return manifests
+
+
+def _manifest(document: object, number: int, folder: Path, problems: list[str]) -> Manifest:
+    where = f"document {number}"
+    if not isinstance(document, dict):
+        problems.append(f"{where}: it is no mapping")
+        document = {}
+    else:
+        if unknown := sorted(str(key) for key in set(document) - {"name", "namespace", "spec", "desired"}):
+            problems.append(f"{where}: unknown {', '.join(unknown)}")
+        if not isinstance(document.get("name"), str):
+            problems.append(f"{where}: name is missing or no text")
+        if not isinstance(document.get("spec"), dict):
+            problems.append(f"{where}: spec is missing or no mapping")
+        if document.get("desired") not in (None, "running", "stopped"):
+            problems.append(f"{where}: desired is running or stopped")
+    spec = document.get("spec")
+    spec = dict(spec) if isinstance(spec, dict) else {}
+    if isinstance(spec.get("source"), str):
+        spec["source"] = absolute_source(spec["source"], folder)
+    return Manifest(
+        name=str(document.get("name")), namespace=document.get("namespace"), spec=spec, desired=document.get("desired")
+    )

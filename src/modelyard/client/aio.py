@@ -1,0 +1,365 @@
+"""The client for asyncio: as :mod:`modelyard.client.sync`, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx2
+import msgspec
+
+from modelyard.client import calls, tensors, types
+from modelyard.client.errors import InvalidRequest, ModelyardError, NotRunning
+from modelyard.client.locate import locate
+from modelyard.client.waiting import OperationWait, Patience
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class AsyncModelyard:
+    """A Modelyard: ``models``, ``operations``, ``namespaces``, :meth:`predict` and :meth:`watch`.
+
+    URL and token are found as :mod:`modelyard.client.locate` says unless they are given. ``namespace``
+    is the one that methods use when they are given none. Requests that may safely be sent again are,
+    while the control process is being restarted. Every method may raise a
+    :class:`~modelyard.client.errors.ModelyardError`.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        home: str | os.PathLike[str] | None = None,
+        *,
+        namespace: str = calls.DEFAULT_NAMESPACE,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._given = (url, token, home)
+        self._place = place = locate(url, token, home)
+        self.url = place.url
+        self.home = place.home
+        self.namespace = namespace
+        headers = {"Authorization": f"Bearer {place.token}"} if place.token else {}
+        # trust_env=False: a proxy of the environment has no business between us and this machine.
+        self._http = httpx2.AsyncClient(base_url=self.url, headers=headers, transport=transport, trust_env=False)
+        self._metadata: dict[tuple[str, str, str], types.ModelMetadata] = {}
+        self.models = AsyncModels(self)
+        self.operations = AsyncOperations(self)
+        self.namespaces = AsyncNamespaces(self)
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def predict(
+        self,
+        model: str,
+        inputs: object,
+        *,
+        namespace: str | None = None,
+        version: str | int | None = None,
+        timeout: float | None = None,
+    ) -> tensors.Prediction:
+        """Ask a model. ``inputs``: a mapping from input name to numpy array or nested list, or the array
+        or list alone for a model with one input. ``version`` is a generation; ``timeout`` in seconds
+        (None: the model's own request timeout)."""
+        namespace = namespace or self.namespace
+        key = (namespace, model, str(version))
+        if key not in self._metadata:
+            self._metadata[key] = await self.metadata(model, namespace=namespace, version=version)
+        request = tensors.request(inputs, self._metadata[key])
+        try:
+            return tensors.Prediction(
+                await self.infer(model, request, namespace=namespace, version=version, timeout=timeout)
+            )
+        except InvalidRequest:
+            # The signature may have changed with an update; the next call asks for it again.
+            del self._metadata[key]
+            raise
+
+    async def infer(
+        self,
+        model: str,
+        request: Mapping[str, Any] | bytes,
+        *,
+        namespace: str | None = None,
+        version: str | int | None = None,
+        timeout: float | None = None,
+    ) -> dict[str, Any]:
+        """Send a V2 request as it is and give the V2 response as it comes."""
+        body = request if isinstance(request, bytes) else msgspec.json.encode(request)
+        return await self.send(calls.infer(namespace or self.namespace, model, version, body, timeout))
+
+    async def metadata(
+        self, model: str, *, namespace: str | None = None, version: str | int | None = None
+    ) -> types.ModelMetadata:
+        """The model's signature: its inputs and outputs."""
+        return await self.send(calls.model_metadata(namespace or self.namespace, model, version))
+
+    def events(
+        self, *, namespace: str | None = None, model: str | None = None, page_size: int | None = None
+    ) -> AsyncIterator[types.Event]:
+        """Events of all models, or those that match; newest first, page after page."""
+        return self.pages(calls.list_events(namespace, model, page_size))
+
+    async def watch(
+        self,
+        *,
+        namespace: str | None = None,
+        model: str | None = None,
+        after: int | None = None,
+        patience: float = 30.0,
+    ) -> AsyncIterator[types.Event]:
+        """Events of all models, or those that match, as they happen; after the event with id ``after`` if
+        it is given. A broken stream is resumed where it broke, for ``patience`` seconds at most."""
+        patient = Patience(patience, self.url)
+        while True:
+            broken: Exception | None = None
+            try:
+                async with self._stream(calls.watch_events(namespace, model, after)) as source:
+                    async for message in source:
+                        patient.renew()
+                        if message.data:
+                            event = types.parse(types.Event, message.json())
+                            after = event.id
+                            yield event
+            except (httpx2.TransportError, ModelyardError) as error:
+                broken = error
+            await asyncio.sleep(patient.pause(broken))
+
+    async def version(self) -> dict[str, Any]:
+        return await self.send(calls.version())
+
+    async def health(self) -> dict[str, Any]:
+        return await self.send(calls.health())
+
+    async def send(self, call: calls.Call[R]) -> R:
+        """Send one call, again where that is safe, and give its result."""
+        self._find()
+        attempts = calls.Attempts(call, self.url)
+        while True:
+            try:
+                response = await self._http.request(
+                    call.method, call.path, params=call.params, headers=call.headers, content=call.content,
+                    timeout=call.timeout,
+                )  # fmt: skip
+                pause = attempts.away(response)
+            except httpx2.TransportError as error:
+                pause = attempts.lost(error)
+            else:
+                if pause is None:
+                    return calls.read(call, response)
+            await asyncio.sleep(pause)
+
+    async def pages(self, call: calls.Call[types.Page[R]]) -> AsyncIterator[R]:
+        while True:
+            page = await self.send(call)
+            for item in page.items:
+                yield item
+            if not page.next_page_token:
+                return
+            call = calls.next_page(call, page.next_page_token)
+
+    def _find(self) -> None:
+        """Look again for what did not run when this client was made. Whoever else listens there now is not
+        asked: raises NotRunning."""
+        if self._place.is_known:
+            return
+        self._place = place = locate(*self._given)
+        if not place.is_known:
+            raise NotRunning(place.url)
+        self.url = place.url
+        self._http.base_url = place.url
+        if place.token:
+            self._http.headers["Authorization"] = f"Bearer {place.token}"
+
+    @asynccontextmanager
+    async def _stream(self, call: calls.Call[Any]) -> AsyncGenerator[httpx2.EventSource]:
+        self._find()
+        request = self._http.stream(
+            call.method, call.path, params=call.params, timeout=call.timeout,
+            headers={**call.headers, "Accept": "text/event-stream"},
+        )  # fmt: skip
+        async with request as response:
+            if response.status_code != 200:
+                await response.aread()
+                calls.check(response)
+            yield httpx2.EventSource(response)
+
+
+class AsyncModels:
+    """The models; ``namespace`` defaults to the client's, ``"*"`` lists those of all."""
+
+    def __init__(self, client: AsyncModelyard) -> None:
+        self._client = client
+
+    def _ns(self, namespace: str | None) -> str:
+        return namespace or self._client.namespace
+
+    async def create(
+        self, name: str, spec: Mapping[str, Any], *, namespace: str | None = None, desired: str = "running",
+        reason: str = "",
+    ) -> types.Operation:  # fmt: skip
+        """Create and start a model, or only create it with ``desired="stopped"``."""
+        return await self._client.send(calls.create_model(self._ns(namespace), name, spec, desired, reason))
+
+    async def get(self, name: str, *, namespace: str | None = None) -> types.Model:
+        return await self._client.send(calls.get_model(self._ns(namespace), name))
+
+    def list(
+        self, *, namespace: str | None = None, state: Sequence[str] = (), engine: str | None = None,
+        label: Mapping[str, str] | None = None, search: str | None = None, sort: str | None = None,
+        page_size: int | None = None,
+    ) -> AsyncIterator[types.Model]:  # fmt: skip
+        """All models that match, page after page."""
+        return self._client.pages(
+            calls.list_models(
+                self._ns(namespace), state=state, engine=engine, label=label, search=search, sort=sort,
+                page_size=page_size,
+            )
+        )  # fmt: skip
+
+    async def update(
+        self, name: str, spec: Mapping[str, Any], *, namespace: str | None = None, reason: str = "",
+        version: int | None = None,
+    ) -> types.Operation:  # fmt: skip
+        """Change what ``spec`` names and leave the rest (a JSON merge patch: None removes). With ``version``
+        only if the model still is at that version."""
+        return await self._client.send(calls.patch_model(self._ns(namespace), name, spec, reason, version))
+
+    async def replace(
+        self, name: str, spec: Mapping[str, Any], *, namespace: str | None = None, reason: str = "",
+        version: int | None = None,
+    ) -> types.Operation:  # fmt: skip
+        """Make ``spec`` the whole spec."""
+        return await self._client.send(calls.replace_model(self._ns(namespace), name, spec, reason, version))
+
+    async def delete(
+        self, name: str, *, namespace: str | None = None, force: bool = False, timeout: float | str | None = None,
+        reason: str = "",
+    ) -> types.Operation:  # fmt: skip
+        """Stop a model as :meth:`stop` does, and forget it."""
+        return await self._client.send(calls.delete_model(self._ns(namespace), name, force, timeout, reason))
+
+    async def start(self, name: str, *, namespace: str | None = None, reason: str = "") -> types.Operation:
+        return await self._client.send(calls.start_model(self._ns(namespace), name, reason))
+
+    async def stop(
+        self, name: str, *, namespace: str | None = None, force: bool = False, timeout: float | str | None = None,
+        reason: str = "",
+    ) -> types.Operation:  # fmt: skip
+        """Finish what is in flight, for ``timeout`` (seconds or ``"30s"``) at most, then end every instance;
+        with ``force`` end them now."""
+        return await self._client.send(calls.stop_model(self._ns(namespace), name, force, timeout, reason))
+
+    async def restart(self, name: str, *, namespace: str | None = None, reason: str = "") -> types.Operation:
+        """New instances of the same spec."""
+        return await self._client.send(calls.restart_model(self._ns(namespace), name, reason))
+
+    async def status(self, name: str, *, namespace: str | None = None) -> types.Status:
+        return await self._client.send(calls.model_status(self._ns(namespace), name))
+
+    async def instances(self, name: str, *, namespace: str | None = None) -> Sequence[types.Instance]:
+        return await self._client.send(calls.model_instances(self._ns(namespace), name))
+
+    async def revisions(self, name: str, *, namespace: str | None = None) -> Sequence[types.Revision]:
+        """Newest first."""
+        return await self._client.send(calls.model_revisions(self._ns(namespace), name))
+
+    async def revision(self, name: str, generation: int, *, namespace: str | None = None) -> types.Revision:
+        return await self._client.send(calls.model_revision(self._ns(namespace), name, generation))
+
+    def events(
+        self, name: str, *, namespace: str | None = None, page_size: int | None = None
+    ) -> AsyncIterator[types.Event]:
+        """Newest first, page after page."""
+        return self._client.pages(calls.model_events(self._ns(namespace), name, page_size))
+
+    async def logs(
+        self, name: str, *, namespace: str | None = None, instance: str | None = None, tail: int | None = None,
+        follow: bool = False,
+    ) -> AsyncIterator[types.LogLine]:  # fmt: skip
+        """The last ``tail`` lines of one instance or of all; with ``follow`` new ones as they come."""
+        call = calls.model_logs(self._ns(namespace), name, instance, tail, follow)
+        if not follow:
+            for line in await self._client.send(call):
+                yield line
+            return
+        try:
+            async with self._client._stream(call) as source:
+                async for message in source:
+                    if message.event == "line":
+                        yield msgspec.convert(message.json(), types.LogLine)
+        except httpx2.TransportError as error:
+            raise calls.connection_error(error, self._client.url) from error
+
+
+class AsyncOperations:
+    """The records of long-running requests."""
+
+    def __init__(self, client: AsyncModelyard) -> None:
+        self._client = client
+
+    async def get(self, operation_id: str) -> types.Operation:
+        return await self._client.send(calls.get_operation(operation_id))
+
+    def list(
+        self, *, namespace: str | None = None, model: str | None = None, done: bool | None = None,
+        page_size: int | None = None,
+    ) -> AsyncIterator[types.Operation]:  # fmt: skip
+        """Newest first, page after page."""
+        return self._client.pages(calls.list_operations(namespace, model, done, page_size))
+
+    async def wait(
+        self,
+        operation: types.Operation | str,
+        *,
+        timeout: float | None = None,
+        on_change: Callable[[types.Operation], None] | None = None,
+    ) -> types.Operation:
+        """The operation once it has succeeded. ``on_change`` is called with it at first and whenever a
+        step is new.
+
+        Raises:
+            OperationFailed: it failed or was cancelled.
+            TimedOut: it is not done after ``timeout`` seconds; it goes on.
+        """
+        wait = OperationWait(operation, timeout, on_change)
+        while not wait.done:
+            wait.seen(await self._client.send(wait.call()))
+        return wait.result()
+
+    async def cancel(self, operation_id: str) -> types.Operation:
+        return await self._client.send(calls.cancel_operation(operation_id))
+
+
+class AsyncNamespaces:
+    """Projects or tenants: what models are in."""
+
+    def __init__(self, client: AsyncModelyard) -> None:
+        self._client = client
+
+    async def create(self, name: str, *, description: str = "") -> types.Namespace:
+        return await self._client.send(calls.create_namespace(name, description))
+
+    async def get(self, name: str) -> types.Namespace:
+        return await self._client.send(calls.get_namespace(name))
+
+    async def list(self) -> list[types.Namespace]:
+        return await self._client.send(calls.list_namespaces())
+
+    async def delete(self, name: str) -> None:
+        """Refused while it holds models."""
+        await self._client.send(calls.delete_namespace(name))

@@ -1,0 +1,367 @@
+"""Every request of the API as a value, and what becomes of its answer: no I/O, shared by both clients."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+import httpx2
+import msgspec
+
+from modelyard.client import types
+from modelyard.client.errors import NotRunning, TimedOut, Unreachable, api_error
+
+T = TypeVar("T")
+
+API = "/api/v1"
+DEFAULT_NAMESPACE = "default"
+EVERYWHERE = "*"
+# The server answers a wait this long after it began, at the latest; the client reads a little longer.
+WAIT = 30.0
+_READ = 60.0
+_CONNECT = 5.0
+
+_ATTEMPTS = 6
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Generic[T]):
+    """One request. ``read`` turns its decoded JSON into the result; ``repeatable`` says that sending it
+    twice does no more than sending it once; ``read_timeout`` is in seconds (None: no limit)."""
+
+    method: str
+    path: str
+    read: Callable[[Any], T]
+    params: Mapping[str, str | list[str]] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | None = None
+    repeatable: bool = True
+    read_timeout: float | None = _READ
+
+    @property
+    def timeout(self) -> httpx2.Timeout:
+        return httpx2.Timeout(self.read_timeout, connect=_CONNECT)
+
+
+class Attempts(Generic[T]):
+    """What to do about each outcome of sending one call: give its result, send it again, or give up."""
+
+    def __init__(self, call: Call[T], url: str) -> None:
+        self._call = call
+        self._url = url
+        self._failed = 0
+
+    def lost(self, error: httpx2.TransportError) -> float:
+        """Seconds to wait before sending the call again.
+
+        Raises:
+            ModelyardError: it is not to be sent again.
+        """
+        final = connection_error(error, self._url)
+        if isinstance(final, NotRunning) or not self._call.repeatable:
+            raise final from error
+        pause = self._pause()
+        if pause is None:
+            raise final from error
+        return pause
+
+    def away(self, response: httpx2.Response) -> float | None:
+        """Seconds to wait before sending the call again, None when ``response`` is the answer to it."""
+        if response.status_code != 503 or not self._call.repeatable:
+            return None
+        # Only the control process being away is worth the wait: it is being restarted. A model that does
+        # not serve answers 503 as well, and goes on doing so.
+        if problem_code(response) != "control_unavailable":
+            return None
+        return self._pause()
+
+    def _pause(self) -> float | None:
+        self._failed += 1
+        if self._failed >= _ATTEMPTS:
+            return None
+        return min(_FIRST_PAUSE * 2.0 ** (self._failed - 1), _LONGEST_PAUSE)
+
+
+def connection_error(error: httpx2.TransportError, url: str) -> NotRunning | TimedOut | Unreachable:
+    if isinstance(error, httpx2.ConnectError):
+        return NotRunning(url)
+    if isinstance(error, httpx2.TimeoutException):
+        return TimedOut(f"Modelyard at {url} did not answer in time.")
+    return Unreachable(f"The connection to Modelyard at {url} broke: {error or type(error).__name__}.")
+
+
+def problem_code(response: httpx2.Response) -> str:
+    try:
+        body = msgspec.json.decode(response.content)
+    except msgspec.DecodeError:
+        return ""
+    return str(body.get("code", "")) if isinstance(body, dict) else ""
+
+
+def check(response: httpx2.Response) -> None:
+    """Raise the error that a read ``response`` stands for, if it stands for one."""
+    if response.status_code < 400:
+        return
+    try:
+        body = msgspec.json.decode(response.content)
+    except msgspec.DecodeError:
+        body = {"detail": f"{response.status_code} {response.reason_phrase}: {response.text[:200]}"}
+    raise api_error(response.status_code, body, response.headers.get("x-request-id", ""))
+
+
+def read(call: Call[T], response: httpx2.Response) -> T:
+    """The result of a call from its answer, which must have been read."""
+    check(response)
+    try:
+        return call.read(msgspec.json.decode(response.content) if response.content else None)
+    except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as error:
+        raise Unreachable(f"{response.url} gave an answer that is none of Modelyard's: {error}") from error
+
+
+def next_page(call: Call[types.Page[T]], token: str) -> Call[types.Page[T]]:
+    return replace(call, params={**call.params, "page_token": token})
+
+
+# ------------------------------------------------------------------------------------------- building
+
+
+def get(path: str, read: Callable[[Any], T], timeout: float | None = _READ, /, **params: object) -> Call[T]:
+    return Call(method="GET", path=path, read=read, params=_params(params), read_timeout=timeout)
+
+
+def post(path: str, read: Callable[[Any], T], body: object, *, keyed: bool = True) -> Call[T]:
+    """With a key the server answers a repeated POST with what the first one did."""
+    headers = {"Content-Type": "application/json"}
+    if keyed:
+        headers["Idempotency-Key"] = str(uuid.uuid4())
+    content = msgspec.json.encode(body)
+    return Call(method="POST", path=path, read=read, content=content, headers=headers, repeatable=keyed)
+
+
+def _write(method: str, path: str, read: Callable[[Any], T], body: object, version: int | None) -> Call[T]:
+    headers = {"Content-Type": "application/merge-patch+json" if method == "PATCH" else "application/json"}
+    if version is not None:
+        headers["If-Match"] = f'"{version}"'
+    # Writing the same spec twice changes nothing the second time, but with If-Match it would be refused.
+    return Call(
+        method=method, path=path, read=read, content=msgspec.json.encode(body), headers=headers,
+        repeatable=version is None,
+    )  # fmt: skip
+
+
+def _params(values: Mapping[str, object]) -> dict[str, str | list[str]]:
+    params: dict[str, str | list[str]] = {}
+    for name, value in values.items():
+        if isinstance(value, bool):
+            params[name] = "true" if value else "false"
+        elif isinstance(value, (list, tuple)):
+            params[name] = [str(item) for item in value]
+        elif value is not None and value != "":
+            params[name] = str(value)
+    return params
+
+
+def _seconds(value: float | str | None) -> str | None:
+    return value if isinstance(value, str) or value is None else f"{round(value * 1000)}ms"
+
+
+def _models(namespace: str) -> str:
+    return f"{API}/namespaces/{quote(namespace, safe='')}/models"
+
+
+def model_path(namespace: str, name: str, *rest: str) -> str:
+    return "/".join([_models(namespace), quote(name, safe=""), *rest])
+
+
+_operation = partial(types.parse, types.Operation)
+
+
+# ------------------------------------------------------------------------------------------- models
+
+
+def create_model(
+    namespace: str, name: str, spec: Mapping[str, Any], desired: str, reason: str
+) -> Call[types.Operation]:
+    body = {"name": name, "spec": spec, "desired": desired, "reason": reason}
+    return post(_models(namespace), _operation, body)
+
+
+def get_model(namespace: str, name: str) -> Call[types.Model]:
+    return get(model_path(namespace, name), partial(types.parse, types.Model))
+
+
+def list_models(
+    namespace: str, *, state: Sequence[str], engine: str | None, label: Mapping[str, str] | None, search: str | None,
+    sort: str | None, page_size: int | None,
+) -> Call[types.Page[types.Model]]:  # fmt: skip
+    everywhere = namespace == EVERYWHERE
+    labels = [f"{key}={value}" for key, value in (label or {}).items()]
+    return get(
+        f"{API}/models" if everywhere else _models(namespace), partial(types.parse_page, types.Model), _READ,
+        state=state, engine=engine, label=labels, search=search, sort=sort, page_size=page_size,
+        all_namespaces=True if everywhere else None,
+    )  # fmt: skip
+
+
+def replace_model(
+    namespace: str, name: str, spec: Mapping[str, Any], reason: str, version: int | None
+) -> Call[types.Operation]:
+    return _write("PUT", model_path(namespace, name), _operation, {"spec": spec, "reason": reason}, version)
+
+
+def patch_model(
+    namespace: str, name: str, patch: Mapping[str, Any], reason: str, version: int | None
+) -> Call[types.Operation]:
+    return _write("PATCH", model_path(namespace, name), _operation, {"spec": patch, "reason": reason}, version)
+
+
+def delete_model(
+    namespace: str, name: str, force: bool, timeout: float | str | None, reason: str
+) -> Call[types.Operation]:
+    # A second DELETE would answer 404 for a model that the first has deleted.
+    params = _params({"force": force or None, "timeout": _seconds(timeout), "reason": reason})
+    return Call(method="DELETE", path=model_path(namespace, name), read=_operation, params=params, repeatable=False)
+
+
+def start_model(namespace: str, name: str, reason: str) -> Call[types.Operation]:
+    return post(model_path(namespace, name, "start"), _operation, {"reason": reason})
+
+
+def stop_model(
+    namespace: str, name: str, force: bool, timeout: float | str | None, reason: str
+) -> Call[types.Operation]:
+    body: dict[str, object] = {"graceful": not force, "reason": reason}
+    if timeout is not None:
+        body["timeout"] = timeout
+    return post(model_path(namespace, name, "stop"), _operation, body)
+
+
+def restart_model(namespace: str, name: str, reason: str) -> Call[types.Operation]:
+    return post(model_path(namespace, name, "restart"), _operation, {"reason": reason})
+
+
+def model_status(namespace: str, name: str) -> Call[types.Status]:
+    return get(model_path(namespace, name, "status"), partial(types.parse, types.Status))
+
+
+def model_instances(namespace: str, name: str) -> Call[list[types.Instance]]:
+    return get(model_path(namespace, name, "instances"), partial(types.parse_items, types.Instance))
+
+
+def model_revisions(namespace: str, name: str) -> Call[list[types.Revision]]:
+    return get(model_path(namespace, name, "revisions"), partial(types.parse_items, types.Revision))
+
+
+def model_revision(namespace: str, name: str, generation: int) -> Call[types.Revision]:
+    path = model_path(namespace, name, "revisions", str(generation))
+    return get(path, partial(types.parse, types.Revision))
+
+
+def model_events(namespace: str, name: str, page_size: int | None) -> Call[types.Page[types.Event]]:
+    path = model_path(namespace, name, "events")
+    return get(path, partial(types.parse_page, types.Event), _READ, page_size=page_size)
+
+
+def model_logs(
+    namespace: str, name: str, instance: str | None, tail: int | None, follow: bool
+) -> Call[list[types.LogLine]]:
+    return get(
+        model_path(namespace, name, "logs"), _log_lines, None if follow else _READ,
+        instance=instance, tail=tail, follow=follow or None,
+    )  # fmt: skip
+
+
+def _log_lines(data: Any) -> list[types.LogLine]:
+    return msgspec.convert(data["items"], list[types.LogLine])
+
+
+# ------------------------------------------------------------------------------------------- the rest
+
+
+def get_operation(operation_id: str) -> Call[types.Operation]:
+    return get(f"{API}/operations/{quote(operation_id, safe='')}", _operation)
+
+
+def list_operations(
+    namespace: str | None, model: str | None, done: bool | None, page_size: int | None
+) -> Call[types.Page[types.Operation]]:
+    parse = partial(types.parse_page, types.Operation)
+    return get(
+        f"{API}/operations", parse, _READ, namespace=namespace, model=model, done=done, page_size=page_size
+    )  # fmt: skip
+
+
+def wait_operation(operation_id: str, seconds: float) -> Call[types.Operation]:
+    path = f"{API}/operations/{quote(operation_id, safe='')}/wait"
+    return get(path, _operation, seconds + 10, timeout=_seconds(seconds))
+
+
+def cancel_operation(operation_id: str) -> Call[types.Operation]:
+    return post(f"{API}/operations/{quote(operation_id, safe='')}/cancel", _operation, {}, keyed=False)
+
+
+def create_namespace(name: str, description: str) -> Call[types.Namespace]:
+    body = {"name": name, "description": description}
+    return post(f"{API}/namespaces", partial(types.parse, types.Namespace), body, keyed=False)
+
+
+def get_namespace(name: str) -> Call[types.Namespace]:
+    return get(f"{API}/namespaces/{quote(name, safe='')}", partial(types.parse, types.Namespace))
+
+
+def list_namespaces() -> Call[list[types.Namespace]]:
+    return get(f"{API}/namespaces", partial(types.parse_items, types.Namespace))
+
+
+def delete_namespace(name: str) -> Call[None]:
+    path = f"{API}/namespaces/{quote(name, safe='')}"
+    return Call(method="DELETE", path=path, read=lambda _: None, repeatable=False)
+
+
+def list_events(namespace: str | None, model: str | None, page_size: int | None) -> Call[types.Page[types.Event]]:
+    parse = partial(types.parse_page, types.Event)
+    return get(f"{API}/events", parse, _READ, namespace=namespace, model=model, page_size=page_size)
+
+
+def watch_events(namespace: str | None, model: str | None, after: int | None) -> Call[None]:
+    headers = {} if after is None else {"Last-Event-ID": str(after)}
+    call: Call[None] = get(f"{API}/events", lambda _: None, None, follow=True, namespace=namespace, model=model)
+    return replace(call, headers=headers)
+
+
+def version() -> Call[dict[str, Any]]:
+    return get(f"{API}/version", dict[str, Any])
+
+
+def health() -> Call[dict[str, Any]]:
+    """Answered without a token too, with less in it."""
+    return get("/health", dict[str, Any])
+
+
+# ------------------------------------------------------------------------------------------- inference
+
+
+def inference_path(namespace: str, name: str, version: str | int | None) -> str:
+    prefix = "" if namespace == DEFAULT_NAMESPACE else f"/namespaces/{quote(namespace, safe='')}"
+    suffix = "" if version is None else f"/versions/{quote(str(version), safe='')}"
+    return f"{prefix}/v2/models/{quote(name, safe='')}{suffix}"
+
+
+def model_metadata(namespace: str, name: str, version: str | int | None) -> Call[types.ModelMetadata]:
+    return get(inference_path(namespace, name, version), partial(types.parse, types.ModelMetadata))
+
+
+def infer(
+    namespace: str, name: str, version: str | int | None, body: bytes, timeout: float | None
+) -> Call[dict[str, Any]]:
+    """Not repeatable: whether a model may compute twice is its user's to say. The gateway bounds the time."""
+    return Call(
+        method="POST", path=inference_path(namespace, name, version) + "/infer", read=dict[str, Any], content=body,
+        headers={"Content-Type": "application/json"}, repeatable=False, read_timeout=timeout,
+    )  # fmt: skip

@@ -1,0 +1,94 @@
+"""Where a Modelyard is and which token it takes, found without asking anyone.
+
+From what is given, then the environment (``MODELYARD_URL``, ``MODELYARD_TOKEN``, ``MODELYARD_HOME``,
+``MODELYARD_PORT``), then ``modelyard.toml``, then what a running Modelyard has left in its home
+(``run/up.json``, ``admin.token``). A token that is given goes where it is told; the home's own token goes
+only to the home's own Modelyard while that runs, as another program may listen where it was or will be.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from modelyard.supervisor.processes import read_record, recorded
+
+DEFAULT_PORT = 8900
+DEFAULT_HOME = "~/.modelyard"
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """``token`` is empty when none was found; ``home`` is where it was looked for. ``is_known`` is False
+    when ``url`` is only where a Modelyard would be: nothing of this home runs, and nobody named another."""
+
+    url: str
+    token: str
+    home: Path
+    is_known: bool
+
+
+def locate(url: str | None = None, token: str | None = None, home: str | os.PathLike[str] | None = None) -> Location:
+    """Find the URL and the token. A home that is given outranks the environment's URL, port and token."""
+    environ = os.environ
+    config = _config(home)
+    folder = Path(home or environ.get("MODELYARD_HOME") or config.get("home") or DEFAULT_HOME).expanduser().absolute()
+    own = _running(folder)
+    port = None
+    if url is None and home is None:
+        url, port = environ.get("MODELYARD_URL"), environ.get("MODELYARD_PORT")
+    named = bool(url)
+    url = (url or _local(port) or own or _local(config.get("port") or DEFAULT_PORT)).rstrip("/")
+    if own and _is_same(url, own):
+        url = own
+    if token is None:
+        set_token = environ.get("MODELYARD_TOKEN") or str(config.get("token") or "")
+        kept = read_token(folder) if url == own else ""
+        token = (kept or set_token) if home is not None else (set_token or kept)
+    return Location(url=url, token=token, home=folder, is_known=named or url == own or bool(token))
+
+
+def read_token(home: Path) -> str:
+    """The administrator token of this home; empty when there is none that we may read."""
+    try:
+        return (home / "admin.token").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _running(home: Path) -> str:
+    """Where this home's Modelyard is, as long as a process of it holds that address."""
+    record = read_record(home / "run" / "up.json")
+    holders = (record, record.get("gateway"))
+    return str(record.get("url", "")) if any(recorded(holder) is not None for holder in holders) else ""
+
+
+def _is_same(url: str, own: str) -> bool:
+    """Whether ``url`` is ``own`` by another name of this machine's loopback address."""
+    try:
+        one, other = urlsplit(url), urlsplit(own)
+        return (
+            (one.scheme, one.port, one.path) == (other.scheme, other.port, other.path)
+            and one.hostname == "localhost"
+            and other.hostname == "127.0.0.1"
+        )
+    except ValueError:
+        return False
+
+
+def _local(port: object) -> str:
+    return f"http://127.0.0.1:{port}" if port else ""
+
+
+def _config(home: str | os.PathLike[str] | None) -> dict[str, Any]:
+    folder = Path(home or os.environ.get("MODELYARD_HOME") or DEFAULT_HOME).expanduser()
+    for path in (Path("modelyard.toml"), folder / "modelyard.toml"):
+        try:
+            return tomllib.loads(path.read_text())
+        except (OSError, ValueError):
+            continue
+    return {}

@@ -1,0 +1,359 @@
+"""The blocking client. :mod:`modelyard.client.aio` is its twin for asyncio; a test holds them alike."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx2
+import msgspec
+
+from modelyard.client import calls, tensors, types
+from modelyard.client.errors import InvalidRequest, ModelyardError, NotRunning
+from modelyard.client.locate import locate
+from modelyard.client.waiting import OperationWait, Patience
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Modelyard:
+    """A Modelyard: ``models``, ``operations``, ``namespaces``, :meth:`predict` and :meth:`watch`.
+
+    URL and token are found as :mod:`modelyard.client.locate` says unless they are given. ``namespace``
+    is the one that methods use when they are given none. Requests that may safely be sent again are,
+    while the control process is being restarted. Every method may raise a
+    :class:`~modelyard.client.errors.ModelyardError`.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        home: str | os.PathLike[str] | None = None,
+        *,
+        namespace: str = calls.DEFAULT_NAMESPACE,
+        transport: httpx2.BaseTransport | None = None,
+    ) -> None:
+        self._given = (url, token, home)
+        self._place = place = locate(url, token, home)
+        self.url = place.url
+        self.home = place.home
+        self.namespace = namespace
+        headers = {"Authorization": f"Bearer {place.token}"} if place.token else {}
+        # trust_env=False: a proxy of the environment has no business between us and this machine.
+        self._http = httpx2.Client(base_url=self.url, headers=headers, transport=transport, trust_env=False)
+        self._metadata: dict[tuple[str, str, str], types.ModelMetadata] = {}
+        self.models = Models(self)
+        self.operations = Operations(self)
+        self.namespaces = Namespaces(self)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def predict(
+        self,
+        model: str,
+        inputs: object,
+        *,
+        namespace: str | None = None,
+        version: str | int | None = None,
+        timeout: float | None = None,
+    ) -> tensors.Prediction:
+        """Ask a model. ``inputs``: a mapping from input name to numpy array or nested list, or the array
+        or list alone for a model with one input. ``version`` is a generation; ``timeout`` in seconds
+        (None: the model's own request timeout)."""
+        namespace = namespace or self.namespace
+        key = (namespace, model, str(version))
+        if key not in self._metadata:
+            self._metadata[key] = self.metadata(model, namespace=namespace, version=version)
+        request = tensors.request(inputs, self._metadata[key])
+        try:
+            return tensors.Prediction(self.infer(model, request, namespace=namespace, version=version, timeout=timeout))
+        except InvalidRequest:
+            # The signature may have changed with an update; the next call asks for it again.
+            del self._metadata[key]
+            raise
+
+    def infer(
+        self,
+        model: str,
+        request: Mapping[str, Any] | bytes,
+        *,
+        namespace: str | None = None,
+        version: str | int | None = None,
+        timeout: float | None = None,
+    ) -> dict[str, Any]:
+        """Send a V2 request as it is and give the V2 response as it comes."""
+        body = request if isinstance(request, bytes) else msgspec.json.encode(request)
+        return self.send(calls.infer(namespace or self.namespace, model, version, body, timeout))
+
+    def metadata(
+        self, model: str, *, namespace: str | None = None, version: str | int | None = None
+    ) -> types.ModelMetadata:
+        """The model's signature: its inputs and outputs."""
+        return self.send(calls.model_metadata(namespace or self.namespace, model, version))
+
+    def events(
+        self, *, namespace: str | None = None, model: str | None = None, page_size: int | None = None
+    ) -> Iterator[types.Event]:
+        """Events of all models, or those that match; newest first, page after page."""
+        return self.pages(calls.list_events(namespace, model, page_size))
+
+    def watch(
+        self,
+        *,
+        namespace: str | None = None,
+        model: str | None = None,
+        after: int | None = None,
+        patience: float = 30.0,
+    ) -> Iterator[types.Event]:
+        """Events of all models, or those that match, as they happen; after the event with id ``after`` if
+        it is given. A broken stream is resumed where it broke, for ``patience`` seconds at most."""
+        patient = Patience(patience, self.url)
+        while True:
+            broken: Exception | None = None
+            try:
+                with self._stream(calls.watch_events(namespace, model, after)) as source:
+                    for message in source:
+                        patient.renew()
+                        if message.data:
+                            event = types.parse(types.Event, message.json())
+                            after = event.id
+                            yield event
+            except (httpx2.TransportError, ModelyardError) as error:
+                broken = error
+            time.sleep(patient.pause(broken))
+
+    def version(self) -> dict[str, Any]:
+        return self.send(calls.version())
+
+    def health(self) -> dict[str, Any]:
+        return self.send(calls.health())
+
+    def send(self, call: calls.Call[R]) -> R:
+        """Send one call, again where that is safe, and give its result."""
+        self._find()
+        attempts = calls.Attempts(call, self.url)
+        while True:
+            try:
+                response = self._http.request(
+                    call.method, call.path, params=call.params, headers=call.headers, content=call.content,
+                    timeout=call.timeout,
+                )  # fmt: skip
+                pause = attempts.away(response)
+            except httpx2.TransportError as error:
+                pause = attempts.lost(error)
+            else:
+                if pause is None:
+                    return calls.read(call, response)
+            time.sleep(pause)
+
+    def pages(self, call: calls.Call[types.Page[R]]) -> Iterator[R]:
+        while True:
+            page = self.send(call)
+            yield from page.items
+            if not page.next_page_token:
+                return
+            call = calls.next_page(call, page.next_page_token)
+
+    def _find(self) -> None:
+        """Look again for what did not run when this client was made. Whoever else listens there now is not
+        asked: raises NotRunning."""
+        if self._place.is_known:
+            return
+        self._place = place = locate(*self._given)
+        if not place.is_known:
+            raise NotRunning(place.url)
+        self.url = place.url
+        self._http.base_url = place.url
+        if place.token:
+            self._http.headers["Authorization"] = f"Bearer {place.token}"
+
+    @contextmanager
+    def _stream(self, call: calls.Call[Any]) -> Generator[httpx2.EventSource]:
+        self._find()
+        request = self._http.stream(
+            call.method, call.path, params=call.params, timeout=call.timeout,
+            headers={**call.headers, "Accept": "text/event-stream"},
+        )  # fmt: skip
+        with request as response:
+            if response.status_code != 200:
+                response.read()
+                calls.check(response)
+            yield httpx2.EventSource(response)
+
+
+class Models:
+    """The models; ``namespace`` defaults to the client's, ``"*"`` lists those of all."""
+
+    def __init__(self, client: Modelyard) -> None:
+        self._client = client
+
+    def _ns(self, namespace: str | None) -> str:
+        return namespace or self._client.namespace
+
+    def create(
+        self, name: str, spec: Mapping[str, Any], *, namespace: str | None = None, desired: str = "running",
+        reason: str = "",
+    ) -> types.Operation:  # fmt: skip
+        """Create and start a model, or only create it with ``desired="stopped"``."""
+        return self._client.send(calls.create_model(self._ns(namespace), name, spec, desired, reason))
+
+    def get(self, name: str, *, namespace: str | None = None) -> types.Model:
+        return self._client.send(calls.get_model(self._ns(namespace), name))
+
+    def list(
+        self, *, namespace: str | None = None, state: Sequence[str] = (), engine: str | None = None,
+        label: Mapping[str, str] | None = None, search: str | None = None, sort: str | None = None,
+        page_size: int | None = None,
+    ) -> Iterator[types.Model]:  # fmt: skip
+        """All models that match, page after page."""
+        return self._client.pages(
+            calls.list_models(
+                self._ns(namespace), state=state, engine=engine, label=label, search=search, sort=sort,
+                page_size=page_size,
+            )
+        )  # fmt: skip
+
+    def update(
+        self, name: str, spec: Mapping[str, Any], *, namespace: str | None = None, reason: str = "",
+        version: int | None = None,
+    ) -> types.Operation:  # fmt: skip
+        """Change what ``spec`` names and leave the rest (a JSON merge patch: None removes). With ``version``
+        only if the model still is at that version."""
+        return self._client.send(calls.patch_model(self._ns(namespace), name, spec, reason, version))
+
+    def replace(
+        self, name: str, spec: Mapping[str, Any], *, namespace: str | None = None, reason: str = "",
+        version: int | None = None,
+    ) -> types.Operation:  # fmt: skip
+        """Make ``spec`` the whole spec."""
+        return self._client.send(calls.replace_model(self._ns(namespace), name, spec, reason, version))
+
+    def delete(
+        self, name: str, *, namespace: str | None = None, force: bool = False, timeout: float | str | None = None,
+        reason: str = "",
+    ) -> types.Operation:  # fmt: skip
+        """Stop a model as :meth:`stop` does, and forget it."""
+        return self._client.send(calls.delete_model(self._ns(namespace), name, force, timeout, reason))
+
+    def start(self, name: str, *, namespace: str | None = None, reason: str = "") -> types.Operation:
+        return self._client.send(calls.start_model(self._ns(namespace), name, reason))
+
+    def stop(
+        self, name: str, *, namespace: str | None = None, force: bool = False, timeout: float | str | None = None,
+        reason: str = "",
+    ) -> types.Operation:  # fmt: skip
+        """Finish what is in flight, for ``timeout`` (seconds or ``"30s"``) at most, then end every instance;
+        with ``force`` end them now."""
+        return self._client.send(calls.stop_model(self._ns(namespace), name, force, timeout, reason))
+
+    def restart(self, name: str, *, namespace: str | None = None, reason: str = "") -> types.Operation:
+        """New instances of the same spec."""
+        return self._client.send(calls.restart_model(self._ns(namespace), name, reason))
+
+    def status(self, name: str, *, namespace: str | None = None) -> types.Status:
+        return self._client.send(calls.model_status(self._ns(namespace), name))
+
+    def instances(self, name: str, *, namespace: str | None = None) -> Sequence[types.Instance]:
+        return self._client.send(calls.model_instances(self._ns(namespace), name))
+
+    def revisions(self, name: str, *, namespace: str | None = None) -> Sequence[types.Revision]:
+        """Newest first."""
+        return self._client.send(calls.model_revisions(self._ns(namespace), name))
+
+    def revision(self, name: str, generation: int, *, namespace: str | None = None) -> types.Revision:
+        return self._client.send(calls.model_revision(self._ns(namespace), name, generation))
+
+    def events(self, name: str, *, namespace: str | None = None, page_size: int | None = None) -> Iterator[types.Event]:
+        """Newest first, page after page."""
+        return self._client.pages(calls.model_events(self._ns(namespace), name, page_size))
+
+    def logs(
+        self, name: str, *, namespace: str | None = None, instance: str | None = None, tail: int | None = None,
+        follow: bool = False,
+    ) -> Iterator[types.LogLine]:  # fmt: skip
+        """The last ``tail`` lines of one instance or of all; with ``follow`` new ones as they come."""
+        call = calls.model_logs(self._ns(namespace), name, instance, tail, follow)
+        if not follow:
+            yield from self._client.send(call)
+            return
+        try:
+            with self._client._stream(call) as source:
+                for message in source:
+                    if message.event == "line":
+                        yield msgspec.convert(message.json(), types.LogLine)
+        except httpx2.TransportError as error:
+            raise calls.connection_error(error, self._client.url) from error
+
+
+class Operations:
+    """The records of long-running requests."""
+
+    def __init__(self, client: Modelyard) -> None:
+        self._client = client
+
+    def get(self, operation_id: str) -> types.Operation:
+        return self._client.send(calls.get_operation(operation_id))
+
+    def list(
+        self, *, namespace: str | None = None, model: str | None = None, done: bool | None = None,
+        page_size: int | None = None,
+    ) -> Iterator[types.Operation]:  # fmt: skip
+        """Newest first, page after page."""
+        return self._client.pages(calls.list_operations(namespace, model, done, page_size))
+
+    def wait(
+        self,
+        operation: types.Operation | str,
+        *,
+        timeout: float | None = None,
+        on_change: Callable[[types.Operation], None] | None = None,
+    ) -> types.Operation:
+        """The operation once it has succeeded. ``on_change`` is called with it at first and whenever a
+        step is new.
+
+        Raises:
+            OperationFailed: it failed or was cancelled.
+            TimedOut: it is not done after ``timeout`` seconds; it goes on.
+        """
+        wait = OperationWait(operation, timeout, on_change)
+        while not wait.done:
+            wait.seen(self._client.send(wait.call()))
+        return wait.result()
+
+    def cancel(self, operation_id: str) -> types.Operation:
+        return self._client.send(calls.cancel_operation(operation_id))
+
+
+class Namespaces:
+    """Projects or tenants: what models are in."""
+
+    def __init__(self, client: Modelyard) -> None:
+        self._client = client
+
+    def create(self, name: str, *, description: str = "") -> types.Namespace:
+        return self._client.send(calls.create_namespace(name, description))
+
+    def get(self, name: str) -> types.Namespace:
+        return self._client.send(calls.get_namespace(name))
+
+    def list(self) -> list[types.Namespace]:
+        return self._client.send(calls.list_namespaces())
+
+    def delete(self, name: str) -> None:
+        """Refused while it holds models."""
+        self._client.send(calls.delete_namespace(name))

@@ -1,0 +1,111 @@
+"""The one door to the store for changes: commit, then tell everyone who waits for news."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from modelyard.control.ports import EventQuery, Idempotency, Store
+from modelyard.domain.commands import Change
+from modelyard.domain.errors import NotFound
+from modelyard.domain.model import Event
+from modelyard.domain.operations import Operation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Another control process on the same database tells us nothing directly, so listeners also look by
+# themselves this often (seconds).
+POLL = 2.0
+_EVENT_BATCH = 500
+_FOLLOWERS = ""
+
+
+class ChangeFeed:
+    """Commits changes and wakes those who follow them. Waiting costs nothing while nothing happens."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        # By what they wait for: an operation's id, or _FOLLOWERS for all events. Waking everybody at every
+        # commit would have many waiters cost more than the commits.
+        self._listeners: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self.on_commit: Callable[[Change], None] | None = None
+
+    async def commit(self, change: Change, idempotency: Idempotency | None = None, *, wake: bool = True) -> Change:
+        """Write ``change``. ``wake`` has the reconciler look at the model; its own writes need no look."""
+        written = await self._store.commit(change, idempotency)
+        for topic in (*(o.id for o in written.operations), *([_FOLLOWERS] if written.events else [])):
+            for listener in self._listeners.get(topic, ()):
+                listener.set()
+        if wake and change.after != change.before and self.on_commit is not None:
+            self.on_commit(written)
+        return written
+
+    async def wait_operation(self, operation_id: str, timeout: float) -> Operation:
+        """The operation once it is done, or as it stands after ``timeout`` seconds.
+
+        Raises:
+            NotFound: there is no such operation.
+        """
+        deadline = asyncio.get_running_loop().time() + timeout
+        with self._listen(operation_id) as news:
+            while True:
+                news.clear()
+                operation = await self._store.get_operation(operation_id)
+                if operation is None:
+                    raise NotFound(f"There is no operation {operation_id!r}.")
+                left = deadline - asyncio.get_running_loop().time()
+                if operation.done or left <= 0:
+                    return operation
+                await _wait(news, min(left, POLL))
+
+    async def follow(self, query: EventQuery, *, heartbeat: float) -> AsyncIterator[Event | None]:
+        """Events after ``query.after`` as they come; None after ``heartbeat`` seconds without one."""
+        last = query.after if query.after is not None else await self._store.last_event_id()
+        quiet = 0.0
+        with self._listen(_FOLLOWERS) as news:
+            while True:
+                news.clear()
+                page = await self._store.list_events(
+                    EventQuery(
+                        namespace=query.namespace,
+                        model=query.model,
+                        model_uid=query.model_uid,
+                        after=last,
+                        page_size=_EVENT_BATCH,
+                    )
+                )
+                for event in page.items:
+                    last = event.id
+                    yield event
+                if page.items:
+                    quiet = 0.0
+                    continue
+                if not await _wait(news, POLL):
+                    quiet += POLL
+                    if quiet >= heartbeat:
+                        quiet = 0.0
+                        yield None
+
+    @contextmanager
+    def _listen(self, topic: str) -> Iterator[asyncio.Event]:
+        listener = asyncio.Event()
+        self._listeners[topic].add(listener)
+        try:
+            yield listener
+        finally:
+            self._listeners[topic].discard(listener)
+            if not self._listeners[topic]:
+                del self._listeners[topic]
+
+
+async def _wait(news: asyncio.Event, timeout: float) -> bool:
+    try:
+        async with asyncio.timeout(timeout):
+            await news.wait()
+    except TimeoutError:
+        return False
+    return True

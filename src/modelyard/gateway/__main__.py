@@ -1,0 +1,7 @@
+"""``python -m modelyard.gateway``"""
+
+import sys
+
+from modelyard.gateway.server import main
+
+sys.exit(main())

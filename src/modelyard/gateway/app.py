@@ -1,0 +1,220 @@
+"""The ASGI application: from a request's raw path to the part that answers it.
+
+Paths are taken apart by hand and remembered, as a framework's router costs more than the rest of a hop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from enum import Enum, auto
+from functools import lru_cache
+from typing import Final, NamedTuple
+from urllib.parse import unquote
+
+from modelyard.domain.names import DEFAULT_NAMESPACE
+from modelyard.gateway import inference
+from modelyard.gateway.access import Access
+from modelyard.gateway.exchange import JSON_TYPE, ClientGone, Deadlines, Exchange, Receive, Scope, Send
+from modelyard.gateway.metrics import TEXT_TYPE, GatewayMetrics
+from modelyard.gateway.problems import Refusal, method_not_allowed, model_not_found, retry_after, unauthenticated
+from modelyard.gateway.proxy import Proxy
+from modelyard.gateway.routes import NotServing
+from modelyard.gateway.served import RouteTable, ServedModel, Wanted
+
+log = logging.getLogger(__name__)
+
+# Longer paths are taken apart each time, so that nobody can fill the memory with them.
+_REMEMBERED_LENGTH: Final = 256
+
+
+class Kind(Enum):
+    """What a path asks for."""
+
+    SERVER = auto()
+    LIVE = auto()
+    READY = auto()
+    METRICS = auto()
+    MODEL_METADATA = auto()
+    MODEL_READY = auto()
+    MODEL_INFER = auto()
+    PROXY = auto()
+    CONTROL = auto()
+    HIDDEN = auto()
+    UNKNOWN = auto()
+
+
+class Target(NamedTuple):
+    """A path taken apart. ``rest`` is what a proxied path, still encoded, is passed on as."""
+
+    kind: Kind
+    namespace: str = ""
+    name: str = ""
+    version: str | None = None
+    rest: str = ""
+
+
+_ACTIONS: Final = {"": Kind.MODEL_METADATA, "ready": Kind.MODEL_READY, "infer": Kind.MODEL_INFER}
+_SERVER: Final = {(): Kind.SERVER, ("health", "live"): Kind.LIVE, ("health", "ready"): Kind.READY}
+
+
+def parse_target(raw: bytes) -> Target:
+    """Take a raw path apart. Each segment is decoded once, by itself: an encoded slash never makes two."""
+    text = raw.decode("ascii", "replace")
+    if not text.startswith("/"):
+        return Target(Kind.UNKNOWN)
+    encoded = text.split("/")[1:]
+    parts = [unquote(part, errors="replace") for part in encoded]
+    # Seen as the most lenient reader behind us might see it.
+    plain = [part for part in unquote(text, errors="replace").split("/") if part not in ("", ".")]
+    if plain[:1] == ["internal"] or ".." in plain:
+        return Target(Kind.HIDDEN)
+    if parts == ["metrics"]:
+        return Target(Kind.METRICS)
+    if parts[0] == "proxy":
+        if len(parts) < 3:
+            return Target(Kind.UNKNOWN)
+        return Target(Kind.PROXY, parts[1], parts[2], rest="/" + "/".join(encoded[3:]))
+    if parts[0] == "v2":
+        return _v2_target(DEFAULT_NAMESPACE, parts, encoded)
+    if parts[0] == "namespaces" and len(parts) > 2 and parts[2] == "v2":
+        return _v2_target(parts[1], parts[2:], encoded[2:])
+    return Target(Kind.CONTROL)
+
+
+def _v2_target(namespace: str, parts: list[str], encoded: list[str]) -> Target:
+    if len(parts) > 1 and not parts[-1]:
+        parts = parts[:-1]
+    tail = tuple(parts[1:])
+    if tail in _SERVER:
+        return Target(_SERVER[tail])
+    if len(tail) < 2 or tail[0] != "models" or not tail[1]:
+        return Target(Kind.UNKNOWN)
+    name, tail = tail[1], tail[2:]
+    version = None
+    if len(tail) >= 2 and tail[0] == "versions":
+        version, tail = tail[1], tail[2:]
+    kind = _ACTIONS.get("/".join(tail), Kind.UNKNOWN)
+    return Target(kind, namespace, name, version, rest="/" + "/".join(encoded))
+
+
+_remembered_target = lru_cache(maxsize=4096)(parse_target)
+
+
+class GatewayApp:
+    """The front door; made inside the loop it runs in. ``closing`` is set when no new work should be sent here."""
+
+    def __init__(self, routes: RouteTable, access: Access, proxy: Proxy, metrics: GatewayMetrics) -> None:
+        self._routes = routes
+        self._access = access
+        self._proxy = proxy
+        self._metrics = metrics
+        self._deadlines = Deadlines(asyncio.get_running_loop())
+        self.closing = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(scope, receive, send, self._deadlines)
+        try:
+            await self._answer(exchange)
+        except Refusal as refusal:
+            self._metrics.refuse(refusal.code)
+            if isinstance(refusal, NotServing) and not self._authorized(exchange):
+                refusal = refusal.without_reason()
+            await exchange.refuse(refusal)
+        except ClientGone:
+            exchange.connection.abort()
+        except asyncio.CancelledError:
+            # The process is being stopped and this request has had its time.
+            await exchange.refuse(
+                Refusal(
+                    503,
+                    "gateway_stopping",
+                    "The gateway is being restarted. Try again in a moment.",
+                    headers=[retry_after(1), (b"connection", b"close")],
+                    retry_after=1,
+                )
+            )
+        except Exception:
+            log.exception("%s %s failed (request %s)", exchange.method, exchange.path, exchange.id.decode())
+            await exchange.refuse(
+                Refusal(500, "internal_error", "The gateway failed on this request; its log says more.")
+            )
+
+    async def _answer(self, exchange: Exchange) -> None:
+        raw: bytes = exchange.scope["raw_path"]
+        target = _remembered_target(raw) if len(raw) <= _REMEMBERED_LENGTH else parse_target(raw)
+        kind = target.kind
+        if kind is Kind.MODEL_INFER:
+            model = self._model(exchange, target)
+            wanted = model.v2(target.version)
+            if wanted.server:
+                await self._proxy.to_instance(exchange, model, wanted, target.rest)
+            elif exchange.method == "POST":
+                await inference.infer(exchange, model, wanted)
+            else:
+                raise method_not_allowed("POST")
+        elif kind is Kind.CONTROL:
+            await self._proxy.to_control(exchange)
+        elif kind is Kind.PROXY:
+            await self._proxy.to_instance(exchange, self._model(exchange, target), Wanted(server=True), target.rest)
+        elif kind is Kind.UNKNOWN and target.name:
+            await self._other_model_path(exchange, target)
+        elif kind in (Kind.HIDDEN, Kind.UNKNOWN):
+            raise _not_found(exchange)
+        elif exchange.method not in ("GET", "HEAD"):
+            raise method_not_allowed("GET, HEAD")
+        else:
+            await self._read(exchange, target)
+
+    async def _read(self, exchange: Exchange, target: Target) -> None:
+        kind = target.kind
+        if kind is Kind.SERVER:
+            await exchange.respond(200, JSON_TYPE, inference.SERVER_METADATA)
+        elif kind is Kind.LIVE:
+            await exchange.respond(200, JSON_TYPE, b'{"live":true}')
+        elif kind is Kind.READY:
+            if self.closing:
+                raise Refusal(503, "gateway_stopping", "The gateway is being stopped.", headers=[retry_after(1)])
+            await exchange.respond(200, JSON_TYPE, b'{"ready":true}')
+        elif kind is Kind.METRICS:
+            if not self._authorized(exchange):
+                raise unauthenticated()
+            others = await self._proxy.control_metrics()
+            await exchange.respond(200, TEXT_TYPE, self._metrics.text(others))
+        elif kind is Kind.MODEL_READY:
+            await inference.ready(exchange, self._model(exchange, target), target.version)
+        else:
+            model = self._model(exchange, target)
+            wanted = model.v2(target.version)
+            if wanted.server:
+                await self._proxy.to_instance(exchange, model, wanted, target.rest)
+            else:
+                await inference.metadata(exchange, model, wanted)
+
+    async def _other_model_path(self, exchange: Exchange, target: Target) -> None:
+        """A path below a model that is none of V2's: a server that its user brought may know it."""
+        model = self._model(exchange, target)
+        wanted = Wanted(True, target.version)
+        if model.workers and not model.among(wanted):
+            raise _not_found(exchange)
+        await self._proxy.to_instance(exchange, model, wanted, target.rest)
+
+    def _authorized(self, exchange: Exchange) -> bool:
+        return self._access.allows(exchange.headers.get(b"authorization"))
+
+    def _model(self, exchange: Exchange, target: Target) -> ServedModel:
+        """The model that ``target`` names, if the caller may use it.
+
+        Raises:
+            Refusal: without a token nobody learns which models there are, except public ones.
+        """
+        model = self._routes.find(target.namespace, target.name)
+        if (model is None or not model.route.public) and not self._authorized(exchange):
+            raise unauthenticated()
+        if model is None:
+            raise model_not_found(target.namespace, target.name)
+        return model
+
+
+def _not_found(exchange: Exchange) -> Refusal:
+    return Refusal(404, "not_found", f"Nothing is served at {exchange.path[:200]}.")

@@ -1,0 +1,123 @@
+"""What the gateway counts, and how it is shown to Prometheus.
+
+Counting is plain Python on the hot path (a tenth of the cost of the client library's objects); the
+library writes the exposition when somebody asks for it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
+from typing import Final, Protocol
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
+
+TEXT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
+
+# Seconds. From a loaded linear model (half a millisecond) to a large one that writes for a minute.
+BOUNDS: Final = (
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+)  # fmt: skip
+
+
+class ModelStats:
+    """Requests of one model by HTTP status, and how long those took that reached an instance."""
+
+    __slots__ = ("buckets", "codes", "total")
+
+    def __init__(self) -> None:
+        self.codes: dict[int, int] = {}
+        self.buckets = [0] * (len(BOUNDS) + 1)
+        self.total = 0.0
+
+    def count(self, status: int) -> None:
+        self.codes[status] = self.codes.get(status, 0) + 1
+
+    def observe(self, seconds: float) -> None:
+        self.buckets[bisect_left(BOUNDS, seconds)] += 1
+        self.total += seconds
+
+
+class Measured(Protocol):
+    """A model as its metrics are read."""
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        """Namespace and name."""
+
+    @property
+    def stats(self) -> ModelStats: ...
+
+    def loads(self) -> Iterable[tuple[str, int]]:
+        """Requests in flight by instance id."""
+
+
+class GatewayMetrics(Collector):
+    """All counters of this process."""
+
+    def __init__(self, models: Callable[[], Iterable[Measured]]) -> None:
+        self._models = models
+        self._refused: dict[str, int] = {}
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+
+    def refuse(self, code: str) -> None:
+        """One more request that the gateway answered itself, for this reason."""
+        self._refused[code] = self._refused.get(code, 0) + 1
+
+    def collect(self) -> Iterator[Metric]:
+        total = CounterMetricFamily(
+            "model_inference", "Inference requests by HTTP status.", labels=("namespace", "model", "code")
+        )
+        latency = HistogramMetricFamily(
+            "model_inference_latency_seconds",
+            "From the request's head to its answer, of requests that reached an instance.",
+            labels=("namespace", "model"),
+        )
+        in_flight = GaugeMetricFamily(
+            "model_inference_in_flight", "Requests being answered now.", labels=("namespace", "model", "instance")
+        )
+        for model in self._models():
+            labels = list(model.labels)
+            for code, count in sorted(model.stats.codes.items()):
+                total.add_metric([*labels, str(code)], count)
+            bounds = [*map(str, BOUNDS), "+Inf"]
+            latency.add_metric(
+                labels, list(zip(bounds, accumulate(model.stats.buckets), strict=True)), model.stats.total
+            )
+            for instance, count in model.loads():
+                in_flight.add_metric([*labels, instance], count)
+        refused = CounterMetricFamily(
+            "modelyard_gateway_requests_refused", "Requests that the gateway answered itself.", labels=("reason",)
+        )
+        for reason, count in sorted(self._refused.items()):
+            refused.add_metric([reason], count)
+        yield from (total, latency, in_flight, refused)
+
+    def text(self, others: str = "") -> bytes:
+        """The exposition (text format 0.0.4), with another process's appended."""
+        return merge(generate_latest(self._registry).decode(), others).encode()
+
+
+def merge(first: str, second: str) -> str:
+    """Two expositions as one: each family's HELP and TYPE once, its samples together, as the format asks."""
+    families: dict[str, list[str]] = {}
+    for text in (first, second):
+        name, known = "", False
+        comments: set[str] = set()
+        for line in text.splitlines():
+            if line.startswith(("# HELP ", "# TYPE ")):
+                _, keyword, family, *_ = line.split(" ", 3)
+                if family != name:
+                    name, known, comments = family, family in families, set()
+                if known or keyword in comments:
+                    continue
+                comments.add(keyword)
+            elif not line or line.startswith("#"):
+                continue
+            families.setdefault(name, []).append(line)
+    return "".join(f"{line}\n" for lines in families.values() for line in lines)

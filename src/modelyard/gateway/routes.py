@@ -1,0 +1,126 @@
+"""What the control process says of each model, and what callers are told of one that does not serve.
+
+A :class:`Route` is read from a file or a frame and never changed; :mod:`modelyard.gateway.served` acts on it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+from modelyard.domain.names import DEFAULT_NAMESPACE, is_name
+from modelyard.domain.states import State
+from modelyard.gateway.problems import Refusal, retry_after
+
+# The states in which nothing is served, whatever instances are still there.
+CLOSED_STATES: Final = (State.STOPPED, State.STOPPING, State.DELETING)
+DRAINING_STATES: Final = (State.STOPPING, State.DELETING)
+
+_ADDRESS = re.compile(r"unix:/[^\x00]+\Z|http://[A-Za-z0-9.\[\]:-]+:\d{1,5}\Z")
+_UID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+
+_ADVICE: Final = {
+    State.STOPPED: "Start it with 'modelyard start {model}'.",
+    State.STOPPING: "Wait until it is stopped, then start it with 'modelyard start {model}'.",
+    State.DELETING: "It is being deleted.",
+    State.QUEUED: "It starts by itself once there is room.",
+    State.STARTING: "Try again in a moment.",
+    State.RUNNING: "Its instances are being restored; try again in a moment.",
+    State.UPDATING: "Its instances are being replaced; try again in a moment.",
+    State.IDLE: "Start it with 'modelyard start {model}'.",
+    State.ERROR: "'modelyard status {model}' and 'modelyard logs {model}' say why.",
+}
+# Where waiting a moment helps; a stopped model stays stopped until somebody starts it.
+_PASSING: Final = (State.QUEUED, State.STARTING, State.RUNNING, State.UPDATING)
+
+
+class InvalidRoute(ValueError):
+    """The text is not a route."""
+
+
+class Instance(msgspec.Struct, frozen=True):
+    """Where one instance is reached (``unix:/path``: a worker that speaks frames; ``http://host:port``: a
+    server that its user brought), and the generation of the model that it serves."""
+
+    address: str
+    generation: int
+
+
+class Route(msgspec.Struct, kw_only=True, frozen=True):
+    """What the control process says of one model (``run/routes/<uid>.json``, and ``set_route``).
+
+    ``generation`` is what the model is steered to: during a rollout ``instances`` (by id, those that may
+    serve) are of others too. ``request_timeout`` is in seconds, ``max_body`` in bytes, ``max_queue`` in
+    requests that may run or wait at once.
+    """
+
+    uid: str
+    namespace: str
+    name: str
+    state: State
+    generation: int
+    message: str = ""
+    public: bool = False
+    instances: dict[str, Instance] = {}
+    request_timeout: float
+    max_body: int
+    max_queue: int
+    metadata: dict[str, Any] = {}
+
+
+_decode = msgspec.json.Decoder(Route).decode
+
+
+def parse_route(text: bytes | memoryview) -> Route:
+    """Read a route.
+
+    Raises:
+        InvalidRoute: with what is wrong with it.
+    """
+    try:
+        route = _decode(text)
+    except msgspec.DecodeError as error:
+        raise InvalidRoute(str(error)) from None
+    for field in ("namespace", "name"):
+        if not is_name(getattr(route, field)):
+            raise InvalidRoute(f"{field} {getattr(route, field)!r} is not a name")
+    if not _UID.match(route.uid):
+        raise InvalidRoute(f"uid {route.uid!r} is not an id")
+    if not (route.request_timeout > 0 and route.max_body > 0 and route.max_queue > 0):
+        raise InvalidRoute("request_timeout, max_body and max_queue must be above 0")
+    for name, instance in route.instances.items():
+        if not _UID.match(name):
+            raise InvalidRoute(f"instance {name!r} is not an id")
+        if not _ADDRESS.match(instance.address):
+            raise InvalidRoute(f"address {instance.address!r} of instance {name} is none")
+    return route
+
+
+class NotServing(Refusal):
+    """The model serves nothing now; says what to do about it.
+
+    The route's message may name paths and quote exceptions, so :meth:`without_reason` is for callers
+    who have not shown the token.
+    """
+
+    def __init__(self, route: Route, *, reason: bool = True) -> None:
+        elsewhere = "" if route.namespace == DEFAULT_NAMESPACE else f" --namespace {route.namespace}"
+        advice = _ADVICE[route.state].format(model=route.name + elsewhere)
+        message = f" ({route.message.rstrip('.')})" if reason and route.message else ""
+        passing = route.state in _PASSING
+        super().__init__(
+            503,
+            "model_not_serving",
+            f"Model {route.name!r} is {route.state}{message}. {advice}",
+            headers=[retry_after(1)] if passing else (),
+            state=str(route.state),
+            **({"message": route.message} if reason else {}),
+            **({"retry_after": 1} if passing else {}),
+        )
+        self._route = route
+
+    def without_reason(self) -> NotServing:
+        """The state and what to do, without why."""
+        return NotServing(self._route, reason=False)

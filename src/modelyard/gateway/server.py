@@ -1,0 +1,197 @@
+"""The gateway process: its sockets, its signals, its beginning and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import Final
+
+import orjson
+import psutil
+import uvicorn
+import uvloop
+from pydantic import ValidationError
+
+from modelyard.gateway.access import Access
+from modelyard.gateway.app import GatewayApp
+from modelyard.gateway.channel import ChannelServer
+from modelyard.gateway.metrics import GatewayMetrics
+from modelyard.gateway.protocol import FrontProtocol
+from modelyard.gateway.proxy import Proxy
+from modelyard.gateway.served import RouteTable
+from modelyard.settings import Settings
+
+log = logging.getLogger(__name__)
+
+LISTEN_FD: Final = "MODELYARD_LISTEN_FD"
+# Seconds that requests in flight have to finish once the process is asked to end.
+_GRACE: Final = 5
+# Seconds for which an idle connection is kept; longer than common proxies keep theirs (60 s).
+_KEEP_ALIVE: Final = 75
+_BACKLOG: Final = 2048
+# Files that are not callers' connections: sockets to workers and to the control process, logs, libraries.
+_RESERVED_FILES: Final = 512
+
+
+class CannotStart(Exception):
+    """The gateway cannot start like this."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server with our signal handling and a word when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, ready_file: Path, app: GatewayApp) -> None:
+        super().__init__(config)
+        self._ready_file = ready_file
+        self._app = app
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        # uvicorn raises the signal again at its end; a gateway that was asked to end has ended well.
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        yield
+
+    def _stop(self) -> None:
+        self._app.closing = True
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        assert sockets is not None
+        host, port, *_ = sockets[0].getsockname()
+        _write_atomically(
+            self._ready_file,
+            orjson.dumps({**_identity(), "host": host, "port": port}),
+        )
+        log.info("serving on %s port %d", host, port)
+
+
+def main() -> int:
+    """Run until told to stop. Exit codes: 0 stopped, 2 cannot start like this (the reason is on stderr)."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        print(f"modelyard gateway: the settings are not valid: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    # What callers do wrong is answered to them; it is no news for the log.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(settings))
+    except CannotStart as error:
+        log.error("%s", error)
+        return 2
+    return 0
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        CannotStart: the address is taken or must not be used, or the home cannot be written.
+    """
+    access = Access(settings.token_file, settings.token)
+    routes = RouteTable()
+    listener = _listener(settings)
+    _refuse_open_door(listener, access)
+    channel = ChannelServer(settings.gateway_socket, routes)
+    try:
+        settings.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        routes.load(settings.routes_dir)
+        await channel.open()
+    except OSError as error:
+        raise CannotStart(f"the home cannot be used: {error}") from error
+    proxy = Proxy(settings.control_socket, settings.max_body, access)
+    app = GatewayApp(routes, access, proxy, GatewayMetrics(lambda: routes))
+    FrontProtocol.max_connections = max(_raise_file_limit() - _RESERVED_FILES, 64)
+    config = uvicorn.Config(
+        app,
+        http=FrontProtocol,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=_GRACE,
+    )
+    try:
+        await _Server(config, settings.run_dir / "gateway.json", app).serve([listener])
+    finally:
+        channel.close()
+        await proxy.close()
+
+
+def _listener(settings: Settings) -> socket.socket:
+    """The inherited listening socket, or one bound to the settings' address."""
+    inherited = os.environ.get(LISTEN_FD)
+    if inherited is not None:
+        try:
+            listener = socket.socket(fileno=int(inherited))
+            listener.getsockname()
+        except (ValueError, OSError) as error:
+            raise CannotStart(f"{LISTEN_FD}={inherited} is no listening socket: {error}") from error
+        return listener
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise CannotStart(
+            f"cannot listen on {settings.host} port {settings.port}: {error}. Choose another with --port or "
+            "MODELYARD_PORT."
+        ) from error
+    return listener
+
+
+def _refuse_open_door(listener: socket.socket, access: Access) -> None:
+    host = str(listener.getsockname()[0])
+    if not ipaddress.ip_address(host.partition("%")[0]).is_loopback and not access.has_token:
+        listener.close()
+        raise CannotStart(
+            f"refusing to listen on {host} without an administrator token: anybody who reaches it could use every "
+            "model. Run 'modelyard up' once to make one, set MODELYARD_TOKEN, or listen on 127.0.0.1."
+        )
+
+
+def _raise_file_limit() -> int:
+    """Allow as many open files as the system lets us; the number."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(hard, 65536) if hard != resource.RLIM_INFINITY else 65536
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
+
+
+def _identity() -> dict[str, int | float | str]:
+    """This process for good: process ids are given out again, start ticks since a boot are not."""
+    fields = Path("/proc/self/stat").read_text(errors="replace").rpartition(")")[2].split()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return {"pid": os.getpid(), "started": psutil.Process().create_time(), "ticks": int(fields[19]), "boot": boot}
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(content)
+    temporary.rename(path)

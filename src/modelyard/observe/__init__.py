@@ -1,0 +1,1 @@
+"""Metrics and health of models, as seen by the control process."""

@@ -1,0 +1,118 @@
+"""Which files an ONNX model names for its weights ("external data"), read without loading the model.
+
+Walks the protobuf wire format over a mapping of the file and touches only what leads to a tensor's
+``external_data``, so that a model of gigabytes costs as little as its graph. Sources: onnx.proto,
+https://protobuf.dev/programming-guides/encoding/.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from modelyard.runtime.engines.base import is_inside
+from modelyard.runtime.errors import LoadFailure
+
+_Buffer = mmap.mmap | bytes
+
+# Which field of a message holds which message, as far as tensors lie below it.
+_CHILDREN: Final[dict[str, dict[int, str]]] = {
+    "ModelProto": {7: "GraphProto", 25: "FunctionProto"},
+    "GraphProto": {1: "NodeProto", 5: "TensorProto", 15: "SparseTensorProto"},
+    "FunctionProto": {7: "NodeProto", 11: "AttributeProto"},
+    "NodeProto": {5: "AttributeProto"},
+    "AttributeProto": {
+        5: "TensorProto",
+        6: "GraphProto",
+        10: "TensorProto",
+        11: "GraphProto",
+        22: "SparseTensorProto",
+        23: "SparseTensorProto",
+    },
+    "SparseTensorProto": {1: "TensorProto", 2: "TensorProto"},
+    "TensorProto": {13: "StringStringEntryProto"},
+}
+_KEY, _VALUE = 1, 2
+
+
+class Malformed(ValueError):
+    """Not protobuf."""
+
+
+def external_files(path: Path) -> list[Path]:
+    """The files that hold the weights of the model at ``path``: there, and inside its folder.
+
+    Raises:
+        LoadFailure: (``corrupt_file``, ``path_escape``, ``missing_file``)
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        try:
+            locations = sorted(set(_locations(content, len(content))))
+        except Malformed as error:
+            raise LoadFailure("corrupt_file", f"{path} is not a whole ONNX model: {error}.") from error
+    return [_checked(path, location) for location in locations]
+
+
+def _checked(model: Path, location: str) -> Path:
+    relative = PurePosixPath(location)
+    file = model.parent / relative
+    if not location or relative.is_absolute() or ".." in relative.parts or not is_inside(file, model.parent):
+        raise LoadFailure(
+            "path_escape",
+            f"{model} names the weights file {location!r}, which leads out of the model's folder: put the file (or a "
+            "hard link to it, not a symbolic one) beside the model and save the model again with that name.",
+        )
+    if not file.is_file():
+        raise LoadFailure("missing_file", f"{model} names the weights file {location!r}, which is not beside it.")
+    return file
+
+
+def _locations(content: _Buffer, end: int) -> Iterator[str]:
+    pending = [("ModelProto", 0, end)]
+    while pending:
+        kind, start, stop = pending.pop()
+        if kind == "StringStringEntryProto":
+            entry = {number: bytes(content[a:b]) for number, a, b in _fields(content, start, stop)}
+            if entry.get(_KEY) == b"location":
+                yield entry.get(_VALUE, b"").decode(errors="replace")
+            continue
+        children = _CHILDREN[kind]
+        for number, first, last in _fields(content, start, stop):
+            child = children.get(number)
+            if child is not None:
+                pending.append((child, first, last))
+
+
+def _fields(content: _Buffer, offset: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """(number, start, end) of each length-delimited field; the others are passed over."""
+    while offset < end:
+        tag, offset = _varint(content, offset, end)
+        wire = tag & 7
+        if wire == 2:
+            length, offset = _varint(content, offset, end)
+            if offset + length > end:
+                raise Malformed("it ends too early")
+            yield tag >> 3, offset, offset + length
+            offset += length
+        elif wire == 0:
+            _, offset = _varint(content, offset, end)
+        elif wire in (1, 5):
+            offset += 8 if wire == 1 else 4
+        else:
+            raise Malformed(f"a field of wire type {wire}")
+    if offset != end:
+        raise Malformed("it ends too early")
+
+
+def _varint(content: _Buffer, offset: int, end: int) -> tuple[int, int]:
+    value = shift = 0
+    while offset < end and shift < 64:
+        byte = content[offset]
+        offset += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, offset
+        shift += 7
+    raise Malformed("it ends too early" if offset >= end else "a number is too long")

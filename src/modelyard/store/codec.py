@@ -1,0 +1,62 @@
+"""Domain objects to JSON documents and back.
+
+A document outlives the code that wrote it: fields that are unknown now are ignored, missing ones
+take the dataclass's default. A change that neither covers (a rename) needs a migration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from modelyard.domain.model import Status, Target
+from modelyard.domain.operations import Step
+from modelyard.domain.spec import Spec
+
+# A JSON column's raw content: text from SQLite, bytes from psycopg.
+Raw = str | bytes
+
+
+def _plain(value: Any) -> Any:
+    """What msgspec cannot encode by itself: mappings other than dict (a mapping proxy, say)."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} cannot be stored")
+
+
+_encoder: Final = msgspec.json.Encoder(enc_hook=_plain)
+
+
+def encode(value: object) -> str:
+    """``value`` as JSON text. Text that is not Unicode (a stray byte of a log line that was decoded
+    leniently) is replaced rather than allowed to block the write of a status for good."""
+    try:
+        return _encoder.encode(value).decode()
+    except UnicodeEncodeError:
+        return _encoder.encode(_unicode(msgspec.to_builtins(value, enc_hook=_plain))).decode()
+
+
+def clean(text: str) -> str:
+    """``text`` as both databases can hold it: Unicode without NUL (which PostgreSQL's text refuses)."""
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode()
+    return text.replace("\x00", "\ufffd")
+
+
+def _unicode(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_unicode(k): _unicode(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_unicode(v) for v in value]
+    return value
+
+
+decode_spec: Final = msgspec.json.Decoder(Spec).decode
+decode_status: Final = msgspec.json.Decoder(Status).decode
+decode_target: Final = msgspec.json.Decoder(Target).decode
+decode_steps: Final = msgspec.json.Decoder(tuple[Step, ...]).decode
+decode_mapping: Final = msgspec.json.Decoder(dict[str, Any]).decode

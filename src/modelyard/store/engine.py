@@ -1,0 +1,378 @@
+"""Connections to the two databases, behind one small face.
+
+A query is a plain function of a :class:`sqlalchemy.Connection`. On SQLite :meth:`Database.look` and
+:meth:`Database.write` run it at once: some 50 µs and 0.5 ms, with the event loop waiting. Every hop to a
+thread costs more than that (aiosqlite makes a hop of every statement, fetch and close: measured, 1.0 ms
+for one read and 1.9 ms for one write). Only :meth:`Database.read`, of many rows, runs in a thread. On
+PostgreSQL all of them are psycopg's asyncio side, by :meth:`AsyncConnection.run_sync`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import functools
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import event, exc
+from sqlalchemy.engine import URL, make_url
+
+from modelyard.domain.errors import InvalidRequest, Problem, Unavailable
+from modelyard.store.faults import translated
+from modelyard.store.migrate import migrate
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+T = TypeVar("T")
+Work = Callable[[sa.Connection], T]
+
+# Threads (and connections) that read SQLite side by side. More only wait for the interpreter's lock.
+_READERS: Final = 3
+# How long a write waits for another process that is writing, in seconds.
+_BUSY: Final = 10
+# How long a write may hold up the event loop for that at a time.
+_BUSY_PAUSE: Final = 0.02
+_POOL: Final = 8
+# One at a time of this process's threads creates a file or migrates a database (see _create_file).
+_opening = threading.Lock()
+# Any number serves, as long as nothing else in the database locks by it.
+_MIGRATION_LOCK: Final = 0x6D6F64656C_01
+_CLAIM_LOCK: Final = 0x6D6F64656C_03
+
+
+class Database(Protocol):
+    """``name`` is what messages call it (no password)."""
+
+    name: str
+
+    async def look(self, work: Work[T]) -> T:
+        """Run ``work``, one statement that reads a few rows by key."""
+
+    async def read(self, work: Work[T]) -> T:
+        """Run ``work``, one statement that reads any number of rows."""
+
+    async def write(self, work: Work[T]) -> T:
+        """Run ``work`` in one transaction: all of it is written, or, if it raises, nothing. If the
+        caller is cancelled meanwhile, it is one of the two."""
+
+    async def claim(self) -> None:
+        """See :meth:`modelyard.store.store.SqlStore.claim`."""
+
+    async def close(self) -> None: ...
+
+
+async def connect(url: str) -> Database:
+    """Open the database at ``url`` (``sqlite:///path`` or ``postgresql://…``) and bring it up to date.
+
+    Raises:
+        InvalidRequest: the URL is none.
+        Unavailable: the database cannot be opened; the sentence says why and what to do.
+    """
+    parsed = parse_url(url)
+    if parsed.drivername == "sqlite":
+        assert parsed.database is not None
+        return await asyncio.to_thread(SqliteDatabase, parsed.database)
+    await asyncio.to_thread(_migrate_postgres, parsed)
+    return PostgresDatabase(parsed)
+
+
+def parse_url(url: str) -> URL:
+    """The URL with its driver's name normalised: ``sqlite`` or ``postgresql+psycopg``."""
+    try:
+        parsed = make_url(url)
+    except (exc.ArgumentError, ValueError):
+        # The reason quotes the URL, and with it the password.
+        raise _invalid_url("it is not a URL") from None
+    kind = parsed.drivername.split("+")[0]
+    if kind in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if kind != "sqlite":
+        raise _invalid_url(f"{kind} is not supported")
+    if parsed.database in (None, "", ":memory:"):
+        raise _invalid_url("it names no file")
+    return parsed.set(drivername="sqlite")
+
+
+def _invalid_url(reason: str) -> InvalidRequest:
+    message = f"The database URL is not usable: {reason}. Write sqlite:////path/to/file or postgresql://user@host/name."
+    return InvalidRequest([Problem("database_url", "invalid_url", message)], message)
+
+
+# Documents are text already (codec.py): the engines hand JSON columns through as they are.
+_JSON: Final[dict[str, Any]] = {"json_serializer": lambda text: text, "json_deserializer": lambda text: text}
+
+
+# -------------------------------------------------------------------------------------------- SQLite
+
+
+class SqliteDatabase:
+    """One file. Small work is done where it is asked for, large reads in threads beside it."""
+
+    def __init__(self, path: str) -> None:
+        self.name = path
+        self._reader = self._engine(_READERS + 1, timeout=_BUSY, isolation_level="AUTOCOMMIT")
+        self._looker: sa.Connection | None = None
+        self._scribe: sa.Connection | None = None
+        self._claim: int | None = None
+        self._writer = self._writing(timeout=_BUSY_PAUSE)
+        event.listen(self._reader, "connect", _reader_pragmas)
+        try:
+            self._prepare()
+        except BaseException:
+            self._dispose()
+            raise
+        self._read_threads = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
+
+    def _writing(self, *, timeout: float) -> sa.Engine:
+        engine = self._engine(1, timeout=timeout)
+        event.listen(engine, "connect", _writer_pragmas)
+        # sqlite3's own notion of when to begin is switched off in favour of this one: the write lock is
+        # taken first, so no transaction fails half-way because another process wrote in between.
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        return engine
+
+    def _engine(self, connections: int, *, timeout: float, **options: Any) -> sa.Engine:
+        return sa.create_engine(
+            URL.create("sqlite", database=self.name),
+            connect_args={"check_same_thread": False, "timeout": timeout},
+            poolclass=sa.QueuePool,
+            pool_size=connections,
+            max_overflow=0,
+            hide_parameters=True,
+            **_JSON,
+            **options,
+        )
+
+    def _prepare(self) -> None:
+        with translated(self.name), _opening:
+            _create_file(self.name)
+            _use_wal(self.name)
+            # Several processes may open a new file at once: here they wait for each other.
+            patient = self._writing(timeout=_BUSY)
+            try:
+                with patient.begin() as connection:
+                    migrate(connection, self.name)
+            finally:
+                patient.dispose()
+
+    async def look(self, work: Work[T]) -> T:
+        # Some 50 µs, less than the hop to a thread and back costs, so it runs where it is asked for.
+        with translated(self.name):
+            if self._looker is None:
+                self._looker = self._reader.connect()
+            try:
+                return work(self._looker)
+            except sa.exc.SQLAlchemyError:
+                self._looker.close()
+                self._looker = None
+                raise
+
+    async def read(self, work: Work[T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._read_threads, self._read, work)
+
+    def _read(self, work: Work[T]) -> T:
+        with translated(self.name), self._reader.connect() as connection:
+            return work(connection)
+
+    async def write(self, work: Work[T]) -> T:
+        # Where it is asked for, fsync included: in a thread beside a busy event loop each SQLite call would
+        # have to win the interpreter back, and 50 callers at once waited three times as long.
+        deadline = time.monotonic() + _BUSY
+        while True:
+            with translated(self.name):
+                if self._scribe is None:
+                    self._scribe = self._writer.connect()
+                try:
+                    transaction = self._scribe.begin()
+                except exc.OperationalError as error:
+                    self._dismiss_scribe()
+                    if not _is_busy(error) or time.monotonic() > deadline:
+                        raise
+                else:
+                    try:
+                        with transaction:
+                            return work(self._scribe)
+                    except exc.SQLAlchemyError:
+                        self._dismiss_scribe()
+                        raise
+            # Another process (a backup, a shell) holds the write lock; nothing has been done yet.
+            await asyncio.sleep(_BUSY_PAUSE)
+
+    def _dismiss_scribe(self) -> None:
+        """A connection on which something failed is not trusted with the next change."""
+        if self._scribe is not None:
+            self._scribe.close()
+            self._scribe = None
+
+    async def claim(self) -> None:
+        self._claim = os.open(f"{self.name}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _claimed(self.name) from None
+
+    async def close(self) -> None:
+        if self._claim is not None:
+            os.close(self._claim)
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        self._read_threads.shutdown()
+        self._dispose()
+
+    def _dispose(self) -> None:
+        if self._looker is not None:
+            self._looker.close()
+        self._dismiss_scribe()
+        # The writer last: closing the last connection that may write moves the log into the file.
+        self._reader.dispose()
+        self._writer.dispose()
+
+
+def _is_busy(error: exc.OperationalError) -> bool:
+    code = getattr(error.orig, "sqlite_errorcode", 0)
+    # An extended code holds its primary one in the low byte.
+    return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _claimed(name: str) -> Unavailable:
+    return Unavailable(
+        f"Another control process drives the models of {name}. End it first ('modelyard down' in its home), or give "
+        "this one a database of its own."
+    )
+
+
+def _create_file(path: str) -> None:
+    """Make the file, readable by its owner only (SQLite gives its log the same mode).
+
+    An existing file is never opened here: closing any descriptor of it would drop the locks that
+    this process's other connections hold (https://www.sqlite.org/howtocorrupt.html, 2.2).
+    """
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise Unavailable(
+            f"The database {path} cannot be created ({error.strerror}): its folder must exist, be writable by "
+            "this user and have space left."
+        ) from error
+
+
+def _use_wal(path: str) -> None:
+    """Switch the file to write-ahead logging, which it then keeps. SQLite does not wait for others in
+    this statement, so of several processes that open a new file at once the later ones try again."""
+    deadline = time.monotonic() + _BUSY
+    connection = sqlite3.connect(path, timeout=_BUSY, isolation_level=None)
+    try:
+        while True:
+            try:
+                (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+                break
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+    finally:
+        connection.close()
+    if mode != "wal":
+        raise Unavailable(
+            f"The file system of {path} does not support SQLite's write-ahead log (a network share?): "
+            "put it on a local disk, or use PostgreSQL."
+        )
+
+
+def _pragmas(connection: Any, *pragmas: str) -> None:
+    connection.isolation_level = None
+    for pragma in ("foreign_keys=ON", "synchronous=FULL", *pragmas):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _reader_pragmas(connection: Any, _record: object) -> None:
+    _pragmas(connection, "query_only=ON")
+
+
+def _writer_pragmas(connection: Any, _record: object) -> None:
+    _pragmas(connection)
+
+
+# ---------------------------------------------------------------------------------------- PostgreSQL
+
+# A session that hangs must not hold a lock for ever; times are in UTC whatever the server's zone.
+_SESSION: Final = "-c timezone=UTC -c lock_timeout=10s -c idle_in_transaction_session_timeout=30s"
+
+
+class PostgresDatabase:
+    """A pool of connections. READ COMMITTED: every conflict is met by a lock or a version, not by retries."""
+
+    def __init__(self, url: URL) -> None:
+        # Imported late: a control process on SQLite does without asyncio support and greenlets.
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        self.name = _described(url)
+        self._engine = create_async_engine(
+            url,
+            connect_args=_postgres_arguments(url),
+            pool_size=_POOL,
+            pool_timeout=_BUSY,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            **_JSON,
+        )
+        self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._claim: AsyncConnection | None = None
+
+    async def look(self, work: Work[T]) -> T:
+        return await self.read(work)
+
+    async def read(self, work: Work[T]) -> T:
+        with translated(self.name):
+            async with self._reader.connect() as connection:
+                return await connection.run_sync(work)
+
+    async def write(self, work: Work[T]) -> T:
+        with translated(self.name):
+            async with self._engine.begin() as connection:
+                return await connection.run_sync(work)
+
+    async def claim(self) -> None:
+        # A session's lock: it goes with the connection, whatever becomes of this process.
+        with translated(self.name):
+            self._claim = await self._reader.connect()
+            if not await self._claim.scalar(sa.select(sa.func.pg_try_advisory_lock(_CLAIM_LOCK))):
+                raise _claimed(self.name)
+
+    async def close(self) -> None:
+        if self._claim is not None:
+            # Not back into the pool: the lock must go.
+            await self._claim.invalidate()
+            await self._claim.close()
+        await self._engine.dispose()
+
+
+def _migrate_postgres(url: URL) -> None:
+    engine = sa.create_engine(
+        url, connect_args=_postgres_arguments(url), poolclass=sa.NullPool, hide_parameters=True, **_JSON
+    )
+    with translated(_described(url)), engine.begin() as connection:
+        connection.exec_driver_sql("SET LOCAL lock_timeout = '60s'")
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+        migrate(connection, _described(url))
+
+
+def _postgres_arguments(url: URL) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"connect_timeout": _BUSY, "application_name": "modelyard", "options": _SESSION}
+    return {name: value for name, value in arguments.items() if name not in url.query}
+
+
+@functools.cache
+def _described(url: URL) -> str:
+    return f"the database {url.set(query={}).render_as_string(hide_password=True)}"

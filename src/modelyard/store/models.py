@@ -1,0 +1,232 @@
+"""Queries of the tables ``models`` and ``model_labels``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from modelyard.control.ports import MODEL_SORTS, ModelQuery, Page
+from modelyard.domain.errors import AlreadyExists, VersionConflict
+from modelyard.domain.model import Model, ModelRef
+from modelyard.domain.spec import Spec
+from modelyard.domain.states import RunState, State
+from modelyard.store import namespaces, revisions
+from modelyard.store.codec import decode_spec, decode_status, encode
+from modelyard.store.dialects import insert_new
+from modelyard.store.pages import check_page_size, invalid, page, read_token
+from modelyard.store.tables import model_labels, models
+from modelyard.store.tables import revisions as revision_rows
+
+# A name has at most 63 characters, so no longer text is part of one; SQLite bounds the pattern's length.
+_LONGEST_SEARCH: Final = 64
+
+_target = revision_rows.alias("target")
+# The target's spec comes along only where it is not the newest: one query whatever the number of models.
+_SELECT: Final = sa.select(
+    models.c.uid,
+    models.c.namespace,
+    models.c.name,
+    models.c.spec,
+    _target.c.spec.label("target_spec"),
+    models.c.generation,
+    models.c.desired,
+    models.c.status,
+    models.c.created_at,
+    models.c.updated_at,
+    models.c.version,
+).select_from(
+    models.outerjoin(
+        _target,
+        (_target.c.model_uid == models.c.uid)
+        & (_target.c.generation == models.c.target_generation)
+        & (models.c.target_generation != models.c.generation),
+    )
+)
+_BY_NAME: Final = _SELECT.where(
+    models.c.namespace == sa.bindparam("in_namespace"), models.c.name == sa.bindparam("named")
+)
+_BY_UID: Final = _SELECT.where(models.c.uid == sa.bindparam("of_uid"))
+_AT_VERSION: Final = (models.c.uid == sa.bindparam("of_uid")) & (models.c.version == sa.bindparam("at_version"))
+_UPDATE: Final = sa.update(models).where(_AT_VERSION)
+_DELETE: Final = sa.delete(models).where(_AT_VERSION)
+_HOLD: Final = sa.select(models.c.uid).where(_AT_VERSION).with_for_update(read=True)
+
+
+# ------------------------------------------------------------------------------------------- reading
+
+
+def get(connection: sa.Connection, namespace: str, name: str) -> Model | None:
+    row = connection.execute(_BY_NAME, {"in_namespace": namespace, "named": name}).first()
+    return None if row is None else _model(row)
+
+
+def get_by_uid(connection: sa.Connection, uid: str) -> Model | None:
+    row = connection.execute(_BY_UID, {"of_uid": uid}).first()
+    return None if row is None else _model(row)
+
+
+def list_page(connection: sa.Connection, query: ModelQuery) -> Page[Model]:
+    """Raises InvalidRequest for a page size, sort or token that is none."""
+    check_page_size(query)
+    if query.sort not in MODEL_SORTS:
+        raise invalid("sort", "invalid_value", f"sort is one of {', '.join(MODEL_SORTS)}.")
+    field = query.sort.removeprefix("-")
+    column = models.c[field]
+    timed = field in ("created_at", "updated_at")
+    after = read_token(query, datetime.fromisoformat if timed else str, str)
+    statement = _filtered(query)
+    descending = query.sort.startswith("-")
+    if after is not None:
+        here = sa.tuple_(column, models.c.uid)
+        there = sa.tuple_(sa.literal(after[0], column.type), sa.literal(after[1], models.c.uid.type))
+        statement = statement.where(here < there if descending else here > there)
+    order = (column.desc(), models.c.uid.desc()) if descending else (column, models.c.uid)
+    rows = connection.execute(statement.order_by(*order).limit(query.page_size + 1)).all()
+
+    def position(row: Any) -> Sequence[str]:
+        if field == "state":
+            return str(decode_status(row.status).state), row.uid
+        value = getattr(row, field)
+        return (value.isoformat() if timed else value), row.uid
+
+    return page(rows, query, _model, position)
+
+
+def _filtered(query: ModelQuery) -> sa.Select[Any]:
+    statement = _SELECT
+    if query.namespace is not None:
+        statement = statement.where(models.c.namespace == query.namespace)
+    if query.states:
+        statement = statement.where(models.c.state.in_([str(state) for state in query.states]))
+    if query.engine is not None:
+        statement = statement.where(models.c.engine == query.engine)
+    for key, value in query.labels.items():
+        labelled = sa.exists().where(
+            model_labels.c.model_uid == models.c.uid, model_labels.c.key == key, model_labels.c.value == value
+        )
+        statement = statement.where(labelled)
+    if query.search:
+        # Names are lower-case; so is the search then, on both databases (their LIKEs differ in this).
+        text = query.search.lower()[:_LONGEST_SEARCH]
+        statement = statement.where(models.c.name.contains(text, autoescape=True))
+    return statement
+
+
+def refs(connection: sa.Connection) -> Sequence[ModelRef]:
+    rows = connection.execute(sa.select(models.c.uid, models.c.namespace, models.c.name).order_by(models.c.uid))
+    return [ModelRef(*row) for row in rows]
+
+
+def count(connection: sa.Connection) -> Mapping[str, int]:
+    rows = connection.execute(sa.select(models.c.state, sa.func.count()).group_by(models.c.state))
+    return {State(state): number for state, number in rows}
+
+
+def _model(row: Any) -> Model:
+    uid, namespace, name, spec_document, target_document, generation, desired, status, created, updated, version = row
+    spec = decode_spec(spec_document)
+    return Model(
+        uid=uid,
+        namespace=namespace,
+        name=name,
+        spec=spec,
+        target_spec=spec if target_document is None else decode_spec(target_document),
+        generation=generation,
+        desired=RunState(desired),
+        status=decode_status(status),
+        created_at=created,
+        updated_at=updated,
+        version=version,
+    )
+
+
+# ------------------------------------------------------------------------------------------- writing
+
+
+def write(connection: sa.Connection, before: Model | None, after: Model | None) -> Model | None:
+    """Go from ``before`` to ``after`` and return it as it is stored now. Equal ones write nothing, yet
+    ``before`` must be what is stored.
+
+    Raises:
+        VersionConflict, AlreadyExists, NotFound: as :meth:`modelyard.control.ports.Store.commit`.
+    """
+    if before is None:
+        return None if after is None else _insert(connection, after)
+    key = {"of_uid": before.uid, "at_version": before.version}
+    if after is None:
+        _expect(connection.execute(_DELETE, key).rowcount, before)
+        return None
+    if after == before:
+        _expect(connection.execute(_HOLD, key).first() is not None, before)
+        return after
+    after = replace(after, version=before.version + 1)
+    values = _values(after)
+    if after.spec == before.spec:
+        del values["spec"]
+    _expect(connection.execute(_UPDATE, key | values).rowcount, before)
+    if after.spec.labels != before.spec.labels:
+        connection.execute(sa.delete(model_labels).where(model_labels.c.model_uid == after.uid))
+        _insert_labels(connection, after)
+    return after
+
+
+def with_target_spec(connection: sa.Connection, before: Model | None, after: Model) -> Model:
+    """``after`` with the spec that reading it would give as ``target_spec``: its target's revision's."""
+    return replace(after, target_spec=_target_spec(connection, before, after))
+
+
+def _target_spec(connection: sa.Connection, before: Model | None, after: Model) -> Spec:
+    generation = after.status.target.generation
+    if generation == after.generation:
+        return after.spec
+    if before is not None and generation == before.status.target.generation:
+        return before.target_spec
+    return revisions.get_spec(connection, after.uid, generation) or after.spec
+
+
+def _insert(connection: sa.Connection, model: Model) -> Model:
+    namespaces.hold(connection, model.namespace)
+    model = replace(model, version=1)
+    values = {
+        "uid": model.uid,
+        "namespace": model.namespace,
+        "name": model.name,
+        "created_at": model.created_at,
+        **_values(model),
+    }
+    if connection.execute(insert_new(connection, models, "namespace", "name"), values).first() is None:
+        raise AlreadyExists(f"The model {model.ref} exists already. Update it, or choose another name.")
+    _insert_labels(connection, model)
+    return model
+
+
+def _insert_labels(connection: sa.Connection, model: Model) -> None:
+    rows = [{"model_uid": model.uid, "key": key, "value": value} for key, value in model.spec.labels.items()]
+    if rows:
+        connection.execute(sa.insert(model_labels), rows)
+
+
+def _values(model: Model) -> dict[str, Any]:
+    return {
+        "engine": model.spec.engine,
+        "desired": model.desired,
+        "state": model.status.state,
+        "generation": model.generation,
+        "target_generation": model.status.target.generation,
+        "version": model.version,
+        "updated_at": model.updated_at,
+        "spec": encode(model.spec),
+        "status": encode(model.status),
+    }
+
+
+def _expect(found: int, before: Model) -> None:
+    if not found:
+        raise VersionConflict(
+            f"The model {before.ref} was changed or deleted by somebody else in between (after version "
+            f"{before.version}). Read it again and repeat the change."
+        )

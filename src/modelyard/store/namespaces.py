@@ -1,0 +1,57 @@
+"""Queries of the table ``namespaces``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from modelyard.domain.errors import AlreadyExists, NotFound, Refused
+from modelyard.domain.model import Namespace
+from modelyard.store.dialects import insert_new
+from modelyard.store.tables import models, namespaces
+
+_SELECT = sa.select(namespaces)
+
+
+def create(connection: sa.Connection, namespace: Namespace) -> None:
+    """Raises AlreadyExists."""
+    values = {"name": namespace.name, "description": namespace.description, "created_at": namespace.created_at}
+    if connection.execute(insert_new(connection, namespaces, "name"), values).first() is None:
+        raise AlreadyExists(f"The namespace {namespace.name!r} exists already.")
+
+
+def get(connection: sa.Connection, name: str) -> Namespace | None:
+    row = connection.execute(_SELECT.where(namespaces.c.name == name)).first()
+    return None if row is None else _namespace(row)
+
+
+def list_all(connection: sa.Connection) -> Sequence[Namespace]:
+    return [_namespace(row) for row in connection.execute(_SELECT.order_by(namespaces.c.name))]
+
+
+def delete(connection: sa.Connection, name: str) -> None:
+    """Raises Refused (``not_empty``) while it holds models, NotFound if there is none."""
+    # The lock keeps a model from being created between the count and the delete.
+    if connection.execute(_SELECT.where(namespaces.c.name == name).with_for_update()).first() is None:
+        raise missing(name)
+    count = connection.scalar(sa.select(sa.func.count()).where(models.c.namespace == name))
+    if count:
+        raise Refused("not_empty", f"The namespace {name!r} holds {count} model(s). Delete them first.")
+    connection.execute(sa.delete(namespaces).where(namespaces.c.name == name))
+
+
+def hold(connection: sa.Connection, name: str) -> None:
+    """Keep the namespace from being deleted until the transaction ends. Raises NotFound."""
+    lock = sa.select(namespaces.c.name).where(namespaces.c.name == name).with_for_update(read=True, key_share=True)
+    if connection.execute(lock).first() is None:
+        raise missing(name)
+
+
+def missing(name: str) -> NotFound:
+    return NotFound(f"There is no namespace {name!r}. Create it first.")
+
+
+def _namespace(row: Any) -> Namespace:
+    return Namespace(name=row.name, description=row.description, created_at=row.created_at)

@@ -1,0 +1,49 @@
+"""Queries of the table ``revisions``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from modelyard.domain.model import Revision
+from modelyard.domain.spec import Spec
+from modelyard.store.codec import decode_spec, encode
+from modelyard.store.tables import MAX_BIGINT, revisions
+
+
+def insert(connection: sa.Connection, revision: Revision) -> None:
+    values = {
+        "model_uid": revision.model_uid,
+        "generation": revision.generation,
+        "created_at": revision.created_at,
+        "actor": revision.actor,
+        "reason": revision.reason,
+        "spec": encode(revision.spec),
+    }
+    connection.execute(sa.insert(revisions), values)
+
+
+def get_spec(connection: sa.Connection, model_uid: str, generation: int) -> Spec | None:
+    if not 0 < generation <= MAX_BIGINT:
+        return None
+    key = (revisions.c.model_uid == model_uid) & (revisions.c.generation == generation)
+    row = connection.execute(sa.select(revisions.c.spec).where(key)).first()
+    return None if row is None else decode_spec(row.spec)
+
+
+def list_of(connection: sa.Connection, model_uid: str) -> Sequence[Revision]:
+    """Newest first."""
+    newest_first = revisions.c.generation.desc()
+    rows = connection.execute(sa.select(revisions).where(revisions.c.model_uid == model_uid).order_by(newest_first))
+    return [
+        Revision(
+            model_uid=row.model_uid,
+            generation=row.generation,
+            spec=decode_spec(row.spec),
+            created_at=row.created_at,
+            actor=row.actor,
+            reason=row.reason,
+        )
+        for row in rows
+    ]

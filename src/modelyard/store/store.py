@@ -1,0 +1,123 @@
+"""The store: each method of the port is one transaction of the queries in the modules beside this."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final, TypeVar
+
+from modelyard.control.ports import EventQuery, Idempotency, ModelQuery, OperationQuery, Page, Store
+from modelyard.domain.commands import Change
+from modelyard.domain.model import Event, Model, ModelRef, Namespace, Revision
+from modelyard.domain.operations import Operation
+from modelyard.domain.spec import Spec
+from modelyard.store import events, models, namespaces, operations, revisions
+from modelyard.store import idempotency as keys
+from modelyard.store.commit import commit
+from modelyard.store.engine import Database, Work, connect
+
+T = TypeVar("T")
+
+# Rows that are read in about a millisecond.
+_SMALL_PAGE: Final = 100
+
+
+class SqlStore(Store):
+    """Besides what each method says it raises, all raise Unavailable when the database fails: a full
+    or read-only disk, a damaged file, a server that is away. Nothing is half-written then."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @classmethod
+    async def open(cls, url: str) -> SqlStore:
+        """The store in the database at ``url``, brought up to date: ``sqlite:///path/to/file`` (made if
+        it is missing) or ``postgresql://user@host/name``.
+
+        Raises:
+            InvalidRequest: the URL is none.
+            Unavailable: the database cannot be opened, is newer than this code, or is somebody else's.
+        """
+        return cls(await connect(url))
+
+    async def close(self) -> None:
+        """Let what is under way finish, then close all connections."""
+        await self._database.close()
+
+    async def claim(self) -> None:
+        """Be the one control process that drives this database's models, until :meth:`close` or the death of
+        this process: two would launch every model twice.
+
+        Raises:
+            Unavailable: another one is.
+        """
+        await self._database.claim()
+
+    async def tidy(self) -> int:
+        """Forget idempotency keys older than 24 hours and return how many; the control process calls it
+        hourly. Nothing else is ever removed."""
+        return await self._database.write(lambda c: keys.tidy(c, datetime.now(UTC)))
+
+    def _page(self, size: int) -> Callable[[Work[T]], Awaitable[T]]:
+        """How to read a page of so many rows."""
+        return self._database.look if size <= _SMALL_PAGE else self._database.read
+
+    # ---------------------------------------------------------------- namespaces
+
+    async def create_namespace(self, namespace: Namespace) -> None:
+        await self._database.write(lambda c: namespaces.create(c, namespace))
+
+    async def get_namespace(self, name: str) -> Namespace | None:
+        return await self._database.look(lambda c: namespaces.get(c, name))
+
+    async def list_namespaces(self) -> Sequence[Namespace]:
+        return await self._database.read(namespaces.list_all)
+
+    async def delete_namespace(self, name: str) -> None:
+        await self._database.write(lambda c: namespaces.delete(c, name))
+
+    # ---------------------------------------------------------------- models
+
+    async def get_model(self, namespace: str, name: str) -> Model | None:
+        return await self._database.look(lambda c: models.get(c, namespace, name))
+
+    async def get_model_by_uid(self, uid: str) -> Model | None:
+        return await self._database.look(lambda c: models.get_by_uid(c, uid))
+
+    async def list_models(self, query: ModelQuery) -> Page[Model]:
+        return await self._page(query.page_size)(lambda c: models.list_page(c, query))
+
+    async def model_refs(self) -> Sequence[ModelRef]:
+        return await self._database.read(models.refs)
+
+    async def count_models(self) -> Mapping[str, int]:
+        return await self._database.read(models.count)
+
+    async def commit(self, change: Change, idempotency: Idempotency | None = None) -> Change:
+        return await self._database.write(lambda c: commit(c, change, idempotency))
+
+    async def recall(self, idempotency: Idempotency) -> Operation | None:
+        return await self._database.look(lambda c: keys.recall(c, idempotency))
+
+    async def get_revision_spec(self, model_uid: str, generation: int) -> Spec | None:
+        return await self._database.look(lambda c: revisions.get_spec(c, model_uid, generation))
+
+    async def list_revisions(self, model_uid: str) -> Sequence[Revision]:
+        return await self._database.read(lambda c: revisions.list_of(c, model_uid))
+
+    # ---------------------------------------------------------------- operations and events
+
+    async def get_operation(self, operation_id: str) -> Operation | None:
+        return await self._database.look(lambda c: operations.get(c, operation_id))
+
+    async def list_operations(self, query: OperationQuery) -> Page[Operation]:
+        return await self._page(query.page_size)(lambda c: operations.list_page(c, query))
+
+    async def running_operations(self, model_uid: str) -> Sequence[Operation]:
+        return await self._database.look(lambda c: operations.running(c, model_uid))
+
+    async def list_events(self, query: EventQuery) -> Page[Event]:
+        return await self._page(query.page_size)(lambda c: events.list_page(c, query))
+
+    async def last_event_id(self) -> int:
+        return await self._database.look(events.last_id)

@@ -1,0 +1,145 @@
+"""The columns as the queries see them.
+
+What the database guards (checks, foreign keys, indexes, append-only events) is written in the
+migrations, which alone create tables; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Column, DateTime, Identity, Integer, MetaData, Table, Text
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+from modelyard.store.codec import clean
+
+MAX_BIGINT = 2**63 - 1
+
+
+class Str(TypeDecorator[str]):
+    """Text that every database accepts: enums by value, no NUL, no lone surrogates."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else clean(str(value))
+
+
+class Utc(TypeDecorator[datetime]):
+    """An aware time, in UTC on both sides. SQLite keeps it as text whose order is the order of time."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None or value.tzinfo is UTC:
+            return value
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+# A document of codec.py: the engines pass JSON columns through as text.
+Document = JSON(none_as_null=True)
+# The id of an event; SQLite numbers rows by itself only in a column of exactly this type.
+_EventId = BigInteger().with_variant(Integer(), "sqlite")
+
+metadata = MetaData()
+
+
+def _column(name: str, type_: Any, *, null: bool = False, key: bool = False) -> Column[Any]:
+    return Column(name, type_, nullable=null, primary_key=key, autoincrement=False)
+
+
+namespaces = Table(
+    "namespaces",
+    metadata,
+    _column("name", Str, key=True),
+    _column("description", Str),
+    _column("created_at", Utc),
+)
+
+models = Table(
+    "models",
+    metadata,
+    _column("uid", Str, key=True),
+    _column("namespace", Str),
+    _column("name", Str),
+    _column("engine", Str),
+    _column("desired", Str),
+    _column("state", Str),
+    _column("generation", BigInteger),
+    _column("target_generation", BigInteger),
+    _column("version", BigInteger),
+    _column("created_at", Utc),
+    _column("updated_at", Utc),
+    _column("spec", Document),
+    _column("status", Document),
+)
+
+model_labels = Table(
+    "model_labels",
+    metadata,
+    _column("model_uid", Str, key=True),
+    _column("key", Str, key=True),
+    _column("value", Str),
+)
+
+revisions = Table(
+    "revisions",
+    metadata,
+    _column("model_uid", Str, key=True),
+    _column("generation", BigInteger, key=True),
+    _column("created_at", Utc),
+    _column("actor", Str),
+    _column("reason", Str),
+    _column("spec", Document),
+)
+
+operations = Table(
+    "operations",
+    metadata,
+    _column("id", Str, key=True),
+    _column("kind", Str),
+    _column("state", Str),
+    _column("namespace", Str),
+    _column("model", Str),
+    _column("model_uid", Str),
+    _column("actor", Str),
+    _column("reason", Str),
+    _column("created_at", Utc),
+    _column("updated_at", Utc),
+    _column("target", Document, null=True),
+    _column("steps", Document),
+    _column("result", Document, null=True),
+    _column("error", Document, null=True),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", _EventId, Identity(always=True), primary_key=True),
+    _column("at", Utc),
+    _column("namespace", Str),
+    _column("model", Str),
+    _column("model_uid", Str),
+    _column("type", Str),
+    _column("reason", Str),
+    _column("message", Str),
+    _column("actor", Str),
+    _column("data", Document),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    _column("scope", Str, key=True),
+    _column("key", Str, key=True),
+    _column("fingerprint", Str),
+    _column("operation_id", Str),
+    _column("created_at", Utc),
+)

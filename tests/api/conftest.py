@@ -1,0 +1,74 @@
+"""The API over the real control plane (SQLite, real worker processes), called in this process."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from modelyard.api.app import create_app
+from modelyard.api.context import Services
+from modelyard.app import control_plane
+from modelyard.settings import Settings
+
+TOKEN = "token-of-the-tests"
+
+
+@dataclass
+class Api:
+    """A caller with the administrator token, and the services behind."""
+
+    http: httpx2.AsyncClient
+    services: Services
+    home: Path
+
+    async def deploy(self, name: str, spec: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+        """Deploy and wait for the end of the operation."""
+        answer = await self.http.post("/api/v1/models", json={"name": name, "spec": spec or {"engine": "mock"}, **more})
+        assert answer.status_code in (200, 202), answer.text
+        return await self.wait(answer)
+
+    async def post(self, path: str, body: dict[str, Any] | None = None, **headers: str) -> httpx2.Response:
+        return await self.http.post(f"/api/v1{path}", json=body or {}, headers=headers)
+
+    async def get(self, path: str) -> Any:
+        answer = await self.http.get(f"/api/v1{path}")
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def wait(self, answer: httpx2.Response) -> dict[str, Any]:
+        assert answer.status_code in (200, 202), answer.text
+        waited = await self.http.get(f"/api/v1/operations/{answer.json()['id']}/wait", params={"timeout": "30s"})
+        operation = dict(waited.json())
+        assert operation["done"], operation
+        return operation
+
+    async def state(self, name: str) -> str:
+        return str((await self.get(f"/models/{name}/status"))["state"])
+
+
+@asynccontextmanager
+async def serving(home: Path) -> AsyncIterator[Api]:
+    settings = Settings(home=home, token=TOKEN)
+    async with control_plane(settings) as services:
+        transport = httpx2.ASGITransport(app=create_app(services), raise_app_exceptions=False)
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        async with httpx2.AsyncClient(transport=transport, base_url="http://test", headers=headers) as http:
+            yield Api(http, services, home)
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Api]:
+    home = Path(tempfile.mkdtemp(prefix="my-", dir="/tmp"))
+    try:
+        async with serving(home) as found:
+            yield found
+    finally:
+        shutil.rmtree(home)

@@ -1,0 +1,151 @@
+"""README's "Five minutes", run as it stands: each line does what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from modelyard.cli.problems import MEANING
+from tests.cli.yard import Yard, eventually
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+ROW_OF_DIGITS = re.compile(r"label +INT64 +1 +\d")
+
+
+@pytest.fixture
+def demo() -> Iterator[Yard]:
+    """A user with a home folder, in which Modelyard runs with its demo."""
+    folder = Path(tempfile.mkdtemp(prefix="my-", dir="/tmp"))
+    yard = Yard(home=folder / ".modelyard", environment={"HOME": str(folder)})
+    try:
+        yard.ok("up", "--demo", "--detach")
+        yield yard
+    finally:
+        yard.close()
+        shutil.rmtree(folder)
+
+
+class Shell:
+    """A user's shell, with .venv active; what one line sets, the next one sees."""
+
+    def __init__(self, yard: Yard) -> None:
+        self._folder = yard.home.parent
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        # No MODELYARD_HOME: it is found where a user has it.
+        self._env = {**yard.env, "PATH": path}
+        del self._env["MODELYARD_HOME"]
+        self._set: list[str] = []
+
+    def __call__(self, line: str) -> subprocess.CompletedProcess[str]:
+        if re.match(r"\w+=", line):
+            self._set.append(line)
+        return self._run(["bash", "-c", "\n".join([*self._set, line])])
+
+    def python(self, program: str) -> subprocess.CompletedProcess[str]:
+        return self._run(["python", "-c", program])
+
+    def _run(self, words: list[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            words, env=self._env, cwd=self._folder, text=True, capture_output=True, timeout=60, check=False
+        )
+
+
+def lines(block: str) -> Iterator[str]:
+    """The commands of a block: a backslash and a here-document go on."""
+    command, end = "", ""
+    for line in block.splitlines():
+        command += line + "\n"
+        end = end or (found[1] if (found := re.search(r"<<'(\w+)'", line)) else "")
+        if line.endswith("\\") or (end and line != end):
+            continue
+        if command.strip():
+            yield command
+        command, end = "", ""
+
+
+def answers(infer: str) -> bool:
+    outputs = {output["name"]: output["data"] for output in json.loads(infer)["outputs"]}
+    return outputs["label"][0] in range(10) and len(outputs["probabilities"]) == 10
+
+
+def is_update(answer: str) -> bool:
+    operation = json.loads(answer)
+    return (operation["kind"], operation["reason"]) == ("update", "times in UTC")
+
+
+# What each line begins with, its exit code, and what it has to print (a pattern, or a judge of the whole).
+LINES: list[tuple[str, int, str | re.Pattern[str] | Callable[[str], bool]]] = [
+    ("modelyard list", 0, re.compile(r"digits +running +1/1 +onnx .*\nwine +running +1/1 +sklearn ")),
+    ("modelyard predict digits", 0, ROW_OF_DIGITS),
+    ("modelyard status digits", 0, re.compile(r"State +running .*\n *Revision +1\n")),
+    ("TOKEN=", 0, ""),
+    ("curl", 0, answers),
+    ("modelyard stop digits", 0, re.compile(r"digits is stopped: 1 instance, \d+ MiB released in \d+ ms\n")),
+    ("modelyard predict digits", 4, "Model 'digits' is stopped"),
+    ("modelyard start digits", 0, "digits is running"),
+    ("modelyard events digits", 0, re.compile(r"StopRequested .*\n.*Released .*\n(.*\n)*.*StartRequested ")),
+    ("curl -s -X PATCH", 0, is_update),
+    ("modelyard operations", 0, re.compile(r" update +default/digits +(running|succeeded) +admin .* times in UTC\n")),
+    ("modelyard status digits", 0, re.compile(r"Revision +2\n")),
+    ("mkdir", 0, ""),
+    ("modelyard deploy double", 0, "double is running"),
+    ("modelyard predict double", 0, re.compile(r"y +FP64 +2 +2, 5\n")),
+    ("modelyard logs double", 0, "ready"),
+    ("modelyard delete double", 0, "double is deleted"),
+]
+
+
+def test_every_line_of_the_five_minutes_does_what_it_says(demo: Yard) -> None:
+    section = README.split("## Five minutes\n")[1].split("\n## ")[0]
+    section = section.replace(":8900", f":{demo.port}").replace("/tmp/double", f"{demo.home.parent}/double")
+    blocks = BLOCK.findall(section)
+    shell = Shell(demo)
+    found = [line for kind, block in blocks if kind == "sh" for line in lines(block)]
+    found = [line for line in found if not line.startswith((". .venv/bin/activate", "make "))]
+    for line, (beginning, exit_code, expected) in zip(found, LINES, strict=True):
+        assert line.startswith(beginning)
+        done = shell(line)
+        said = done.stdout + done.stderr
+        assert done.returncode == exit_code, f"{line}\n{said}"
+        if isinstance(expected, str):
+            assert expected in said, line
+        elif isinstance(expected, re.Pattern):
+            assert expected.search(said), f"{line}\n{said}"
+        else:
+            assert expected(done.stdout), f"{line}\n{said}"
+        if beginning == "curl -s -X PATCH":
+            eventually(lambda: replaced(demo), "the update has replaced the instance")
+    (program,) = (block for kind, block in blocks if kind == "python")
+    done = shell.python(program)
+    assert done.returncode == 0, done.stderr
+    assert re.match(r"running\n.*label", done.stdout), done.stdout
+
+
+def test_the_lines_that_up_prints_to_try_work_as_they_stand(demo: Yard) -> None:
+    shell = Shell(demo)
+    printed = shell("modelyard up --demo --detach").stdout.split("\nTry\n")[1]
+    ask, predict, stop, start = lines(printed)
+    assert answers(shell(ask).stdout)
+    assert ROW_OF_DIGITS.search(shell(predict).stdout)
+    assert "is stopped" in shell(stop).stdout
+    assert "is running" in shell(start).stdout
+
+
+def replaced(yard: Yard) -> bool:
+    status = yard.json("status", "digits")
+    return status["state"] == "running" and [instance["generation"] for instance in status["instances"]] == [2]
+
+
+def test_the_readme_lists_the_exit_codes_that_there_are() -> None:
+    (listed,) = re.findall(r"^Exit codes: (.*?)\.$", README, re.MULTILINE | re.DOTALL)
+    assert " ".join(listed.split()) == ", ".join(f"{code.value} {meaning}" for code, meaning in MEANING.items())

@@ -1,0 +1,3 @@
+from tests.cli.conftest import own
+
+__all__ = ["own"]

@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from sqlalchemy import event, exc
 from sqlalchemy.engine import URL, make_url
 
-from modelyard.domain.errors import InvalidRequest, Problem, Unavailable
+from modelyard.domain.errors import InvalidRequest, ModelyardError, Problem, Unavailable
 from modelyard.store.faults import translated
 from modelyard.store.migrate import migrate
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Work = Callable[[sa.Connection], T]
+_Write = tuple[Work[Any], asyncio.Future[Any]]
+_Outcome = tuple[Any, Exception | None]
 
 # Threads (and connections) that read SQLite side by side. More only wait for the interpreter's lock.
 _READERS: Final = 3
@@ -121,6 +123,7 @@ class SqliteDatabase:
         self._reader = self._engine(_READERS + 1, timeout=_BUSY, isolation_level="AUTOCOMMIT")
         self._looker: sa.Connection | None = None
         self._scribe: sa.Connection | None = None
+        self._waiting: list[_Write] = []
         self._claim: int | None = None
         self._writer = self._writing(timeout=_BUSY_PAUSE)
         event.listen(self._reader, "connect", _reader_pragmas)
@@ -183,28 +186,70 @@ class SqliteDatabase:
             return work(connection)
 
     async def write(self, work: Work[T]) -> T:
-        # Where it is asked for, fsync included: in a thread beside a busy event loop each SQLite call would
-        # have to win the interpreter back, and 50 callers at once waited three times as long.
-        deadline = time.monotonic() + _BUSY
-        while True:
+        # On the event loop, fsync included: in a thread beside a busy loop each SQLite call would have to win
+        # the interpreter back, and 50 callers at once waited three times as long.
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._write_waiting, loop, time.monotonic() + _BUSY)
+        self._waiting.append((work, future))
+        return await future
+
+    def _write_waiting(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
+        """Write all that has been asked for in this turn of the loop: one transaction and one fsync for all,
+        in which each is still all or nothing, and none is answered before the disk has every one."""
+        try:
+            if self._scribe is None:
+                self._scribe = self._writer.connect()
+            transaction = self._scribe.begin()
+        except exc.OperationalError as error:
+            self._dismiss_scribe()
+            if _is_busy(error) and time.monotonic() < deadline:
+                # Another process (a backup, a shell) holds the write lock; nothing has been done yet.
+                loop.call_later(_BUSY_PAUSE, self._write_waiting, loop, deadline)
+                return
+            batch, self._waiting = self._waiting, []
+            self._answer(batch, [(None, self._fault(error))] * len(batch))
+            return
+        batch, self._waiting = self._waiting, []
+        try:
+            with translated(self.name), transaction:
+                outcomes = [self._attempt(self._scribe, work, alone=len(batch) == 1) for work, _ in batch]
+        except Exception as error:
+            if isinstance(error, Unavailable) or not isinstance(error, ModelyardError):
+                self._dismiss_scribe()
+            outcomes = [(None, error)] * len(batch)
+        self._answer(batch, outcomes)
+
+    def _attempt(self, connection: sa.Connection, work: Work[Any], *, alone: bool) -> _Outcome:
+        if alone:
+            # What it raises undoes the transaction, which holds nothing else.
+            return work(connection), None
+        try:
+            with translated(self.name), connection.begin_nested():
+                return work(connection), None
+        except Unavailable:
+            # The database itself fails: nothing of the batch is safe.
+            raise
+        except Exception as error:
+            return None, error
+
+    def _answer(self, batch: list[_Write], outcomes: list[_Outcome]) -> None:
+        for (_, future), (result, error) in zip(batch, outcomes, strict=True):
+            if future.cancelled():
+                continue
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+    def _fault(self, error: exc.OperationalError) -> Exception:
+        """``error`` as its caller is to see it."""
+        try:
             with translated(self.name):
-                if self._scribe is None:
-                    self._scribe = self._writer.connect()
-                try:
-                    transaction = self._scribe.begin()
-                except exc.OperationalError as error:
-                    self._dismiss_scribe()
-                    if not _is_busy(error) or time.monotonic() > deadline:
-                        raise
-                else:
-                    try:
-                        with transaction:
-                            return work(self._scribe)
-                    except exc.SQLAlchemyError:
-                        self._dismiss_scribe()
-                        raise
-            # Another process (a backup, a shell) holds the write lock; nothing has been done yet.
-            await asyncio.sleep(_BUSY_PAUSE)
+                raise error
+        except Exception as seen:
+            return seen
 
     def _dismiss_scribe(self) -> None:
         """A connection on which something failed is not trusted with the next change."""
@@ -220,6 +265,9 @@ class SqliteDatabase:
             raise _claimed(self.name) from None
 
     async def close(self) -> None:
+        if self._waiting:
+            # Last in the queue: when it is through, all others are.
+            await self.write(lambda _: None)
         if self._claim is not None:
             os.close(self._claim)
         await asyncio.to_thread(self._close)

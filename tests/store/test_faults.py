@@ -299,3 +299,17 @@ async def test_only_one_control_process_drives_a_database(url: str) -> None:
     third = await SqlStore.open(url)
     await third.claim()
     await third.close()
+
+
+async def test_a_write_that_cannot_even_begin_answers_everybody_who_waits(home: Path) -> None:
+    store = await SqlStore.open(f"sqlite:///{home / 'state.db'}")
+    await store.create_namespace(Namespace(name="first", created_at=EPOCH))
+    await store.close()
+    store = await SqlStore.open(f"sqlite:///{home / 'state.db'}")
+    (home / "state.db").write_bytes(b"no database at all" * 1000)
+    names = [Namespace(name=name, created_at=EPOCH) for name in ("a", "b")]
+    async with asyncio.timeout(10):
+        outcomes = await asyncio.gather(*(store.create_namespace(n) for n in names), return_exceptions=True)
+    assert all(isinstance(outcome, Unavailable) for outcome in outcomes), outcomes
+    with suppress(Unavailable, sa.exc.SQLAlchemyError):
+        await store.close()

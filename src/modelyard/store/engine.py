@@ -202,7 +202,8 @@ class SqliteDatabase:
             if self._scribe is None:
                 self._scribe = self._writer.connect()
             transaction = self._scribe.begin()
-        except exc.OperationalError as error:
+        except Exception as error:
+            # Whatever it is: those who wait must hear of it.
             self._dismiss_scribe()
             if _is_busy(error) and time.monotonic() < deadline:
                 # Another process (a backup, a shell) holds the write lock; nothing has been done yet.
@@ -243,7 +244,7 @@ class SqliteDatabase:
             else:
                 future.set_result(result)
 
-    def _fault(self, error: exc.OperationalError) -> Exception:
+    def _fault(self, error: Exception) -> Exception:
         """``error`` as its caller is to see it."""
         try:
             with translated(self.name):
@@ -285,8 +286,8 @@ class SqliteDatabase:
         self._writer.dispose()
 
 
-def _is_busy(error: exc.OperationalError) -> bool:
-    code = getattr(error.orig, "sqlite_errorcode", 0)
+def _is_busy(error: Exception) -> bool:
+    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", 0)
     # An extended code holds its primary one in the low byte.
     return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 

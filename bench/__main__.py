@@ -6,9 +6,11 @@ import asyncio
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -20,8 +22,13 @@ import psutil
 
 from bench.house import House, free_port, house, pid_of
 from bench.load import drive, percentile
+from bench.scale import MODELS, RUNNING, TOKEN
 
 STOPS, STARTS, CALLERS, CALL_ROUNDS = 100, 15, 50, 12
+SWAPS, LIST_PAGES = 30, 500
+LISTS: list[dict[str, str]] = [
+    {}, {"state": "running"}, {"label": "team=t3"}, {"search": "m09"}, {"sort": "-updated_at"},
+]  # fmt: skip
 IDLE_SECONDS, LOAD_SECONDS, LOAD_ROUNDS = 30, 5, 3
 
 
@@ -151,6 +158,94 @@ def idle(h: House) -> None:
            "<= 120 MiB, <= 1 %", resident <= 120 and share <= 1)  # fmt: skip
 
 
+def swaps() -> None:
+    """Five models take turns on two devices: from the stop of one to the first answer of the next."""
+    with house(MODELYARD_DEVICES="gpu:2") as h:
+        names = [f"m{n}" for n in range(5)]
+        for name in names:
+            spec = {"source": f"file://{h.digits / 'model.onnx'}", "resources": {"gpus": 1}}
+            h.wait(h.post("/models", {"name": name, "spec": spec, "desired": "stopped"}))
+        for name in names[:2]:
+            h.wait(h.post(f"/models/{name}/start"))
+        took = []
+        for turn in range(SWAPS):
+            going, coming = names[turn % 5], names[(turn + 2) % 5]
+            began = time.perf_counter()
+            # Both at once: the start waits in the queue until the stop has been verified.
+            stop = h.post(f"/models/{going}/stop")
+            start = h.post(f"/models/{coming}/start")
+            h.wait(stop)
+            h.wait(start)
+            assert h.http.post(f"/v2/models/{coming}/infer", content=h.sample).status_code == 200
+            took.append((time.perf_counter() - began) * 1e3)
+        p50, p99 = percentile(took, 0.5), percentile(took, 0.99)
+        report(f"five models on two devices, swap to first answer ({SWAPS})", f"p50 {p50:.0f} ms, p99 {p99:.0f} ms",
+               "p50 <= 1 s", p50 <= 1000)  # fmt: skip
+
+
+async def scale() -> None:
+    """The control plane with many models on a simulated backend (see bench/scale.py)."""
+    folder = Path(tempfile.mkdtemp(prefix="my-bench-", dir="/tmp"))
+    server = subprocess.Popen([sys.executable, "-m", "bench.scale", str(folder)])
+    try:
+        await _measure_scale(folder, psutil.Process(server.pid))
+    finally:
+        server.terminate()
+        server.wait()
+        shutil.rmtree(folder)
+
+
+async def _measure_scale(folder: Path, process: psutil.Process) -> None:
+    connector = aiohttp.UnixConnector(str(folder / "api.sock"))
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with aiohttp.ClientSession("http://bench", connector=connector, headers=headers) as http:
+
+        async def count(state: str) -> int:
+            async with http.get("/bench/states") as answer:
+                return int((await answer.json()).get(state, 0))
+
+        async def until(state: str, number: int) -> None:
+            while await count(state) != number:
+                await asyncio.sleep(0.02)
+
+        while not (folder / "api.sock").exists():
+            await asyncio.sleep(0.1)
+        await until("running", RUNNING)
+        await asyncio.sleep(2)
+        before = process.cpu_times()
+        await asyncio.sleep(IDLE_SECONDS)
+        after = process.cpu_times()
+        share = (after.user + after.system - before.user - before.system) / IDLE_SECONDS * 100
+        report(f"idle, {MODELS:,} models ({RUNNING:,} running)", f"{share:.2f} % of a core", "<= 3 %", share <= 3)
+        passes = []
+        for _ in range(5):
+            async with http.post("/bench/resync") as answer:
+                passes.append(float(await answer.text()))
+        took = statistics.median(passes)
+        report(f"one pass over {MODELS:,} models", f"{took * 1e3:.0f} ms", "<= 2 s", took <= 2)
+        pages = []
+        for turn in range(LIST_PAGES):
+            began = time.perf_counter()
+            async with http.get("/api/v1/models", params=LISTS[turn % len(LISTS)]) as answer:
+                await answer.read()
+                assert answer.status == 200
+            pages.append((time.perf_counter() - began) * 1e3)
+        p99 = percentile(pages, 0.99)
+        report(f"list page of 50 of {MODELS:,} models ({LIST_PAGES} pages)",
+               f"p50 {percentile(pages, 0.5):.1f} ms, p99 {p99:.1f} ms", "p99 <= 30 ms", p99 <= 30)  # fmt: skip
+        began = time.perf_counter()
+        names = [f"m{number:05}" for number in range(1000)]
+        async with http.post("/api/v1/models/stop", json={"names": names}) as answer:
+            assert answer.status == 202
+            await answer.read()
+        accepted = time.perf_counter() - began
+        await until("running", RUNNING - 1000)
+        await until("stopping", 0)
+        verified = time.perf_counter() - began
+        report("bulk stop of 1,000 running models", f"accepted {accepted:.2f} s, verified {verified:.1f} s",
+               "<= 1 s, <= 15 s", accepted <= 1 and verified <= 15)  # fmt: skip
+
+
 def gateway(h: House) -> None:
     headers = {"Authorization": f"Bearer {h.token}", "Content-Type": "application/json"}
     for callers in (1, 8, 64):
@@ -184,6 +279,8 @@ def main() -> int:
         starts(h)
         gateway(h)
         asyncio.run(lifecycle_calls(h))
+    swaps()
+    asyncio.run(scale())
     if _missed:
         print(f"Missed: {', '.join(_missed)}")
     return 1 if _missed else 0

@@ -59,10 +59,11 @@ class House:
 
 
 @contextlib.contextmanager
-def house() -> Iterator[House]:
+def house(**settings: str) -> Iterator[House]:
+    """With ``settings`` in its environment, for example ``MODELYARD_DEVICES="gpu:2"``."""
     home = Path(tempfile.mkdtemp(prefix="my-bench-", dir="/tmp"))
     port = free_port()
-    environment = {**os.environ, "MODELYARD_HOME": str(home), "MODELYARD_PORT": str(port)}
+    environment = {**os.environ, "MODELYARD_HOME": str(home), "MODELYARD_PORT": str(port), **settings}
     subprocess.run([sys.executable, "-m", "modelyard.demo", str(home / "models")], env=environment, check=True)
     subprocess.run([BIN, "up", "--detach"], env=environment, check=True, stdout=subprocess.DEVNULL)
     try:

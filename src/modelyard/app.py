@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import gc
 import logging
 import os
@@ -14,6 +13,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -23,18 +23,26 @@ from modelyard.api.app import create_app
 from modelyard.api.context import Services
 from modelyard.backends.local.backend import LocalBackend
 from modelyard.backends.port import Backend
+from modelyard.control import leases
+from modelyard.control.capacity import CapacityViews, Inventories
 from modelyard.control.changes import ChangeFeed
+from modelyard.control.delegates import Shown
+from modelyard.control.doctor import Doctor
+from modelyard.control.leases import Lease
 from modelyard.control.ports import ModelQuery
-from modelyard.control.reconciler import Reconciler
 from modelyard.control.service import ModelService
-from modelyard.domain.errors import ModelyardError
+from modelyard.control.tenure import Equipment, SiteDriver, tenure
+from modelyard.domain.capacity import Inventory
+from modelyard.domain.errors import ModelyardError, Unavailable
 from modelyard.domain.model import Model
 from modelyard.domain.spec import BackendName
 from modelyard.gateway.client import GatewayChannel
 from modelyard.observe.metrics import ControlMetrics
 from modelyard.settings import Settings
 from modelyard.store.store import SqlStore
-from modelyard.tasks import spawn
+from modelyard.supervisor.processes import CONTROL_FD
+from modelyard.supervisor.seat import HomeSeat
+from modelyard.tasks import spawn, stop
 
 log = logging.getLogger("modelyard.control")
 
@@ -52,7 +60,7 @@ def utc_now() -> datetime:
 class _MetricsSource:
     """What the metrics ask of store and backends."""
 
-    def __init__(self, store: SqlStore, backends: Mapping[BackendName, LocalBackend]) -> None:
+    def __init__(self, store: SqlStore, backends: Mapping[BackendName, Backend]) -> None:
         self._store = store
         self._backends = backends
 
@@ -75,39 +83,78 @@ class _MetricsSource:
 
 @asynccontextmanager
 async def control_plane(settings: Settings) -> AsyncIterator[Services]:
-    """Everything behind the API, running. Leaving it ends every instance (their models' wish stays); leaving
-    it by an error ends none: they serve on, for the next control process to adopt."""
+    """Everything behind the API: this process drives its home's instances, or, where several processes share a
+    PostgreSQL database, may stand by to do so.
+
+    Leaving it ends every instance that it drives (their models' wish stays); leaving it by an error ends none:
+    they serve on, for the next control process to adopt.
+    """
     async with contextlib.AsyncExitStack() as stack:
+        seat = HomeSeat(settings.home)
+        stack.callback(seat.give_back)
+        # Before the database is opened: whoever uses it now may be of another version.
+        if not settings.has_server and not seat.take():
+            raise Unavailable(f"Another control process already runs in {settings.home}.")
         store = await SqlStore.open(settings.database)
         stack.push_async_callback(store.close)
         await store.claim()
-        backends = {BackendName.LOCAL: LocalBackend(settings)}
-        for backend in backends.values():
-            stack.push_async_exit(_close(backend))
-            await backend.open()
-        gateway = GatewayChannel(settings)
-        await gateway.open()
-        stack.push_async_callback(gateway.close)
         feed = ChangeFeed(store)
-        reconciler = Reconciler(store, feed, backends, gateway, utc_now)
-        await reconciler.start()
-        stack.push_async_callback(reconciler.close)
-        tidying = spawn(_tidy(store), "tidy the store")
-        stack.callback(tidying.cancel)
+        for work, name in ((_tidy(store), "tidy the store"), (feed.hear(store.news()), "hear of others' changes")):
+            stack.push_async_callback(stop, spawn(work, name))
+        premises = leases.premises(settings.home, settings.url)
+        lease = Lease(store, premises, leases.myself())
+        current = _backends(settings)
+        equipment = Equipment(
+            store=store, sites=store, feed=feed, backends=current, renew=lambda: _backends(settings),
+            channel=lambda: GatewayChannel(settings), clock=utc_now,
+        )  # fmt: skip
+        driver = SiteDriver(store, lease, seat, premises.id, lambda fence: tenure(equipment, lease, fence))
+        stack.push_async_exit(_closing(driver))
+        await driver.start()
+        shown = _shown(current, store, premises.id, driver)
+        capacity = CapacityViews(
+            store, _inventories(store, premises.id, partial(current.__getitem__, BackendName.LOCAL), driver)
+        )
         yield Services(
             store=store,
             feed=feed,
-            models=ModelService(store, feed, backends, utc_now),
-            backends=dict(backends),
-            metrics=ControlMetrics(_MetricsSource(store, backends)),
+            models=ModelService(store, feed, shown, capacity, utc_now, site=premises.id),
+            capacity=capacity,
+            doctor=Doctor(store, feed, shown, utc_now),
+            backends=shown,
+            metrics=ControlMetrics(_MetricsSource(store, shown)),
             token=TokenReader(settings),
             clock=utc_now,
         )
 
 
-def _close(backend: Backend) -> Callable[[type[BaseException] | None, object, object], Awaitable[None]]:
+def _backends(settings: Settings) -> dict[BackendName, Backend]:
+    """All of this home, not opened yet."""
+    return {BackendName.LOCAL: LocalBackend(settings)}
+
+
+def _shown(
+    current: Mapping[BackendName, Backend], store: SqlStore, site: str, driver: SiteDriver
+) -> dict[BackendName, Backend]:
+    """What the API sees of the backends, which change with every tenure."""
+    return {
+        name: Shown(partial(current.__getitem__, name), store, store, site, lambda: driver.driving) for name in current
+    }
+
+
+def _inventories(store: SqlStore, site: str, backend: Callable[[], Backend], driver: SiteDriver) -> Inventories:
+    """What each site has: of the one that is driven here as it is now, of others as they have told."""
+
+    async def told() -> Mapping[str, Inventory]:
+        found = {s.premises.id: s.inventory for s in await store.list_sites() if s.inventory is not None}
+        return found | {site: await backend().inventory()} if driver.driving else found
+
+    return told
+
+
+def _closing(driver: SiteDriver) -> Callable[[type[BaseException] | None, object, object], Awaitable[None]]:
     async def close(error: type[BaseException] | None, *_: object) -> None:
-        await backend.close(release=error is None)
+        await driver.close(release=error is None)
 
     return close
 
@@ -148,8 +195,9 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(settings: Settings) -> None:
-    """Run the control process until it is told to end (SIGTERM or SIGINT)."""
+async def serve(settings: Settings, listener: socket.socket | None = None) -> None:
+    """Run the control process until it is told to end (SIGTERM or SIGINT). ``listener`` is the API's, if whoever
+    started this process has bound it; else it binds it itself."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -167,7 +215,7 @@ async def serve(settings: Settings) -> None:
             timeout_graceful_shutdown=_STREAM_GRACE,
         )
         server = _Server(config)
-        listener = _listen(settings.control_socket)
+        listener = listener or _listen(settings.control_socket)
         serving = spawn(server.serve(sockets=[listener]), "API server")
         asked = spawn(ended.wait(), "wait for the end")
         # What stands now stands for good: looking through it again and again cost callers tens of milliseconds.
@@ -183,6 +231,16 @@ async def serve(settings: Settings) -> None:
         await serving
 
 
+def _inherited() -> socket.socket | None:
+    """The listening socket that all control processes of a home share, when there are several."""
+    # Out of the environment: instances are started with what is in there.
+    number = os.environ.pop(CONTROL_FD, "")
+    if not number:
+        return None
+    os.set_inheritable(int(number), False)
+    return socket.socket(fileno=int(number))
+
+
 def _listen(path: Path) -> socket.socket:
     """A listening socket that replaces whatever a crashed process left at ``path``."""
     fresh = path.with_suffix(".new")
@@ -195,26 +253,13 @@ def _listen(path: Path) -> socket.socket:
     return listener
 
 
-@contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
-    """Hold the home's lock: two control processes must not drive the same instances."""
-    settings.run_dir.mkdir(parents=True, exist_ok=True)
-    with (settings.run_dir / "control.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ModelyardError(f"Another control process already runs in {settings.home}.") from None
-        yield
-
-
 def main() -> int:
     settings = Settings()
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
     try:
-        with _alone(settings):
-            uvloop.run(serve(settings))
+        uvloop.run(serve(settings, _inherited()))
     except (ModelyardError, OSError) as error:
         log.error("The control process cannot run: %s", error)
         return 1

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -21,6 +22,7 @@ from pydantic_settings import (
 CONFIG_NAME = "modelyard.toml"
 # sun_path holds 108 bytes (unix(7)); the longest socket name below the home takes 32 of them.
 _MAX_HOME = 107 - 32
+_DECLARED = re.compile(r"gpu:(\d{1,3})")
 
 
 class Settings(BaseSettings):
@@ -37,11 +39,39 @@ class Settings(BaseSettings):
     token: str = Field(default="", description="The administrator token; empty: read from admin.token in the home.")
     max_body: int = Field(default=4 * 2**20, ge=1024, description="Bytes of a request body that the API accepts.")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+    devices: str = Field(
+        default="", description="The GPUs of this machine: 'gpu:2' declares two, 'none' none; empty: found by NVML."
+    )
+
+    control_processes: int = Field(
+        default=1, ge=1, le=8, description="One drives, the others take over when it dies; above 1 needs PostgreSQL."
+    )
+
+    @field_validator("control_processes")
+    @classmethod
+    def _possible(cls, count: int, info: ValidationInfo) -> int:
+        if count > 1 and not _is_server(info.data.get("database_url", "")):
+            raise ValueError(
+                "Several control processes need PostgreSQL: set MODELYARD_DATABASE_URL to postgresql://user@host/name, "
+                "or MODELYARD_CONTROL_PROCESSES to 1."
+            )
+        return count
 
     @field_validator("token")
     @classmethod
     def _bare(cls, token: str) -> str:
         return token.strip()
+
+    @field_validator("devices")
+    @classmethod
+    def _understood(cls, devices: str) -> str:
+        text = devices.strip().lower()
+        if text not in ("", "none") and _DECLARED.fullmatch(text) is None:
+            raise ValueError(
+                f"MODELYARD_DEVICES {devices!r} is not understood: write 'gpu:2' for two GPUs, 'none' for none, or "
+                "leave it empty to have them found."
+            )
+        return text
 
     @field_validator("home")
     @classmethod
@@ -67,12 +97,25 @@ class Settings(BaseSettings):
         files = [path for path in (Path(CONFIG_NAME), home / CONFIG_NAME) if path.is_file()]
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, files[:1] or None)
 
+    @property
+    def declared_gpus(self) -> int | None:
+        """How many GPUs there are by declaration; None when they are to be found."""
+        if not self.devices:
+            return None
+        match = _DECLARED.fullmatch(self.devices)
+        return int(match[1]) if match is not None else 0
+
     # ------------------------------------------------------------------ where things are
 
     @property
     def database(self) -> str:
         """The database's URL; SQLite in the home unless one is set."""
         return self.database_url or f"sqlite:///{self.home / 'state.db'}"
+
+    @property
+    def has_server(self) -> bool:
+        """Whether the database is a server's, which several control processes may use."""
+        return _is_server(self.database_url)
 
     @property
     def token_file(self) -> Path:
@@ -121,3 +164,7 @@ class Settings(BaseSettings):
     def url(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
+
+
+def _is_server(url: str) -> bool:
+    return url.startswith("postgres")

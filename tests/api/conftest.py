@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,13 +52,26 @@ class Api:
         assert operation["done"], operation
         return operation
 
+    async def patch(self, path: str, body: dict[str, Any], **params: Any) -> httpx2.Response:
+        return await self.http.patch(f"/api/v1{path}", json=body, params=params)
+
+    async def until(self, name: str, holds: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
+        """The model's status once it is so; fails, saying ``what`` did not happen, after 20 seconds."""
+        deadline = time.monotonic() + 20
+        while True:
+            status = dict(await self.get(f"/models/{name}/status"))
+            if holds(status):
+                return status
+            assert time.monotonic() < deadline, f"not within 20 s: {what}; {status}"
+            await asyncio.sleep(0.02)
+
     async def state(self, name: str) -> str:
         return str((await self.get(f"/models/{name}/status"))["state"])
 
 
 @asynccontextmanager
-async def serving(home: Path) -> AsyncIterator[Api]:
-    settings = Settings(home=home, token=TOKEN)
+async def serving(home: Path, **more: Any) -> AsyncIterator[Api]:
+    settings = Settings(home=home, token=TOKEN, **more)
     async with control_plane(settings) as services:
         transport = httpx2.ASGITransport(app=create_app(services), raise_app_exceptions=False)
         headers = {"Authorization": f"Bearer {TOKEN}"}
@@ -66,9 +81,22 @@ async def serving(home: Path) -> AsyncIterator[Api]:
 
 @pytest.fixture
 async def api() -> AsyncIterator[Api]:
+    async with _in_a_home() as found:
+        yield found
+
+
+@pytest.fixture
+async def gpus() -> AsyncIterator[Api]:
+    """The same on a machine that says it has two GPUs."""
+    async with _in_a_home(devices="gpu:2") as found:
+        yield found
+
+
+@asynccontextmanager
+async def _in_a_home(**more: Any) -> AsyncIterator[Api]:
     home = Path(tempfile.mkdtemp(prefix="my-", dir="/tmp"))
     try:
-        async with serving(home) as found:
+        async with serving(home, **more) as found:
             yield found
     finally:
         shutil.rmtree(home)

@@ -57,7 +57,7 @@ async def test_a_command_that_the_state_does_not_allow_says_what_is_allowed(api:
     body = answer.json()
     assert answer.headers["content-type"] == "application/problem+json"
     assert body["code"] == "not_running"
-    assert body["allowed"] == ["start", "stop", "update", "delete"]
+    assert body["allowed"] == ["start", "stop", "update", "redeploy", "delete"]
     assert "Use start" in body["detail"]
 
 

@@ -184,10 +184,60 @@ async def test_changes_are_streamed_and_a_stream_goes_on_where_it_ended(api: Api
     assert await asyncio.wait_for(waiting, 5) == "SpecChanged"
 
 
-async def test_what_is_not_an_option_of_start_is_said(api: Api) -> None:
+async def test_a_patch_of_the_wrong_shape_is_not_blamed_for_what_it_leaves_out(api: Api) -> None:
     await api.deploy("m", desired="stopped")
-    answer = await api.post("/models/m/start", {"restore_autoscaling": False})
-    assert answer.json()["errors"][0]["path"] == "restore_autoscaling"
+    answer = await api.patch("/models/m", {"spec": {"description": "x"}, "acknowledge_restart": "maybe"})
+    assert [e["path"] for e in answer.json()["errors"]] == ["acknowledge_restart"]
+
+
+async def test_every_new_field_of_a_spec_is_kept_as_it_was_sent(api: Api) -> None:
+    spec = {
+        "engine": "mock",
+        "type": "textgen",
+        "features": {"streaming": True, "tool_calls": True, "image_input": False, "summarization": False},
+        "groups": ["team-a"],
+        "resources": {"cpu": None, "memory": "64Mi", "gpus": 0},
+        "replicas": {"min": 1, "max": 3, "desired": 2},
+        "autoscaling": {
+            "metric": "rps", "target": 50.0, "window": "10s", "cooldown": "5s", "warm_up": "1s",
+            "scale_down_delay": "60s", "idle_after": "300s", "wake_timeout": "30s", "max_waiting": 7,
+        },
+        "rollout": {
+            "strategy": "surge", "progress_deadline": "90s",
+            "probe": {"body": {"inputs": []}, "path": None, "timeout": "2500ms"},
+        },
+        "priority": 3, "preempt": "lower-priority", "pin": True,
+    }  # fmt: skip
+    await api.deploy("m", spec, desired="stopped")
+    stored = (await api.get("/models/m"))["spec"]
+    assert {name: stored[name] for name in spec} == spec
+    await api.http.put("/api/v1/models/m", json={"spec": stored})
+    assert (await api.get("/models/m"))["generation"] == 1, "what was given is what may be sent"
+
+
+async def test_all_that_is_wrong_with_scaling_and_rollout_comes_at_once(api: Api) -> None:
+    spec = {
+        "engine": "mock",
+        "type": "embedding",
+        "features": {"streaming": True},
+        "replicas": {"min": 2, "max": 4, "desired": 9},
+        "autoscaling": {"target": 0, "window": "soon", "metric": "mood"},
+        "rollout": {"strategy": "leap", "probe": {"body": {}}},
+        "priority": 5000,
+        "resources": {"gpus": "two"},
+    }
+    answer = await api.post("/models", {"name": "m", "spec": spec})
+    assert {e["path"]: e["code"] for e in answer.json()["errors"]} == {
+        "spec.features.streaming": "not_applicable",
+        "spec.replicas.desired": "out_of_range",
+        "spec.autoscaling.target": "out_of_range",
+        "spec.autoscaling.window": "invalid_value",
+        "spec.autoscaling.metric": "unknown_value",
+        "spec.rollout.strategy": "unknown_value",
+        "spec.rollout.probe.body": "required",
+        "spec.priority": "out_of_range",
+        "spec.resources.gpus": "invalid_value",
+    }
 
 
 async def test_logs_of_an_instance_are_there(api: Api) -> None:

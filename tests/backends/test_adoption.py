@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from modelyard.backends.local import process as local_process
 from modelyard.backends.local.files import InstanceFiles, home_id
 from modelyard.backends.local.process import ProcessId, identify, read_stat, send_signal
 from modelyard.domain.model import InstancePhase, ModelRef
-from modelyard.domain.spec import HealthCheck
+from modelyard.domain.spec import HealthCheck, Resources
 from modelyard.settings import Settings
 from tests.backends.conftest import WORKER, opened
 from tests.backends.specs import TARGET, log_lines, member, processes, run, worker_spec
@@ -30,11 +31,17 @@ ROOT = Path(__file__).parents[2]
 class Control:
     """A control process that may be killed."""
 
-    def __init__(self, home: Path, replicas: int, options: dict[str, Any]) -> None:
+    def __init__(
+        self, home: Path, replicas: int, options: dict[str, Any], *, devices: str = "none", gpus: int = 0
+    ) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.backends.control", str(home), json.dumps(options), str(replicas)],
+            [sys.executable, "-m", "tests.backends.control", str(home), json.dumps(options), str(replicas), str(gpus)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(["src", str(ROOT / "src")])},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(["src", str(ROOT / "src")]),
+                "MODELYARD_DEVICES": devices,
+            },
         )  # fmt: skip
 
     async def hear(self, word: str) -> list[str]:
@@ -79,6 +86,38 @@ async def test_running_instances_are_adopted_as_they_are(settings: Settings, ref
         await backend.release(ref, 5)
         await gone(backend, ref)
         assert processes(settings) == set()
+
+
+async def test_adopted_instances_keep_their_devices_and_nobody_else_gets_them(home: Path, ref: ModelRef) -> None:
+    first = Control(home, 2, {}, devices="gpu:3", gpus=1)
+    ids = await first.hear("ready")
+    first.kill()
+    settings = Settings(home=home, devices="gpu:3")
+    async with opened(settings) as backend:
+        adopted = {i.id: i for i in (await backend.observe(ref)).instances}
+        assert [adopted[id_].devices for id_ in ids] == [("0",), ("1",)]
+        assert {i.held.devices for i in adopted.values()} == {1}
+        assert {h.instance: h.devices for h in (await backend.ledger()).holdings} == {
+            ids[0]: ("0",), ids[1]: ("1",),
+        }  # fmt: skip
+        other = ModelRef("u2", "default", "wine")
+        newcomer = await run(backend, other, replace(worker_spec(), resources=Resources(gpus=1)))
+        assert newcomer.devices == ("2",)
+        for id_ in ids:
+            pid = adopted[id_].pid
+            environ = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            assert f"CUDA_VISIBLE_DEVICES={adopted[id_].devices[0]}".encode() in environ
+
+
+async def test_a_device_that_is_no_longer_there_is_no_part_of_the_ledger(home: Path, ref: ModelRef) -> None:
+    first = Control(home, 1, {}, devices="gpu:2", gpus=2)
+    await first.hear("ready")
+    first.kill()
+    async with opened(Settings(home=home, devices="gpu:1")) as backend:
+        (adopted,) = (await backend.observe(ref)).instances
+        assert adopted.devices == ("0", "1")
+        assert adopted.held.devices == 1
+        assert (await backend.ledger()).free.devices == 0
 
 
 async def test_an_instance_that_was_loading_is_adopted_and_becomes_ready(settings: Settings, ref: ModelRef) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from modelyard.backends.local import LocalBackend, check, machine
-from modelyard.domain.spec import Container, Engine, HealthCheck, Replicas, Resources, Spec, spec_problems
+from modelyard.domain.spec import Container, Engine, HealthCheck, Replicas, Resources, Spec
+from modelyard.domain.validation import spec_problems
 from modelyard.settings import Settings
 
 
@@ -64,7 +65,7 @@ async def test_all_problems_come_at_once(backend: LocalBackend, home: Path) -> N
         engine=Engine.COMMAND,
         source="/missing",
         options={"command": ["no-such-server"]},
-        resources=Resources(memory=2**50, gpus=1),
+        resources=Resources(cpu=2**20, memory=2**50, gpus=1),
         container=Container(
             working_dir="/missing",
             shared_memory=2**51,
@@ -73,7 +74,8 @@ async def test_all_problems_come_at_once(backend: LocalBackend, home: Path) -> N
     )
     assert await found(backend, spec) == {
         "source": "not_found",
-        "resources.gpus": "unsupported",
+        "resources.gpus": "exceeds_machine",
+        "resources.cpu": "exceeds_machine",
         "resources.memory": "exceeds_machine",
         "container.working_dir": "not_found",
         "container.shared_memory": "exceeds_machine",
@@ -140,7 +142,7 @@ async def test_a_look_that_hangs_is_a_problem_and_holds_up_nobody(
     assert beats > 5
     # None of those that hang has a thread that others need.
     assert await backend.check(Spec(engine=Engine.MOCK)) == []
-    assert (await backend.capacity()).memory > 0
+    assert (await backend.inventory()).memory > 0
     beating.cancel()
     with (home / "fifo").open("wb"):
         pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -13,8 +14,13 @@ from tests.backends.contract import BackendContract
 
 
 @pytest.fixture
+def settings(home: Path) -> Settings:
+    return Settings(home=home, devices="gpu:2")
+
+
+@pytest.fixture
 def spec() -> Spec:
-    return Spec(engine=Engine.MOCK, resources=Resources(memory=512 * 2**20))
+    return Spec(engine=Engine.MOCK, resources=Resources(cpu=0.5, memory=512 * 2**20))
 
 
 class TestWithTestWorker(BackendContract):

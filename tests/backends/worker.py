@@ -10,6 +10,7 @@ Run as ``python worker.py DIR``. What it does wrong is in the ``options`` of ins
 - ``family``: processes that it starts: "children" (some, of which one has a child), "daemon" (one that
   leaves session, group and parent, and ignores SIGTERM), "hopper" (one that becomes another every
   millisecond)
+- ``infer``: "refuse" (answers 400), "hang" (never answers) or "die" (ends itself); 200 when not given
 - ``say``: lines to print
 - ``impostor``: proves itself with a wrong secret
 """
@@ -136,6 +137,15 @@ async def serve(folder: Path, instance: dict[str, Any], options: dict[str, Any])
                 loop.call_later(options["exit_after"], end, options.get("exit_code", 1))
         elif head.op == "health":
             respond(Head(status=200))
+        elif head.op == "infer":
+            print("asked", bytes(body).decode(), head.params.get("content_type"), flush=True)
+            how = options.get("infer")
+            if how == "die":
+                os.kill(os.getpid(), signal.SIGKILL)
+            elif how == "refuse":
+                respond(Head(status=400), b'{"error": "' + b"x" * 1000 + b'"}')
+            elif how != "hang":
+                respond(Head(status=200), b'{"outputs": []}')
 
     loop.add_signal_handler(signal.SIGTERM, terminate)
     listening = socket.socket(fileno=int(os.environ["MODELYARD_SOCKET_FD"]))

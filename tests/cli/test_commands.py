@@ -11,13 +11,17 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 from rich.console import Console
+from typer.main import get_group
 
+from modelyard.cli.main import PARTS
 from modelyard.cli.views import duration, status_view
 from modelyard.client import types
 from tests.cli.yard import COMMAND, Yard, eventually
@@ -98,7 +102,7 @@ def test_a_refusal_says_what_is_allowed(yard: Yard) -> None:
     yard.ok("deploy", "refused", "--engine", "mock", "--stopped")
     done = yard.run("restart", "refused")
     assert "Use start" in done.stderr
-    assert "Allowed now: start, stop, update, delete" in done.stderr
+    assert "Allowed now: start, stop, update, redeploy, delete" in done.stderr
 
 
 def test_not_running_says_how_to_start(yard: Yard) -> None:
@@ -276,12 +280,19 @@ def test_deploy_passes_every_option_on(yard: Yard, tmp_path: Path) -> None:
     yard.ok(
         "deploy", "full", "--engine", "mock", "--stopped", "--cpu", "0.5", "--memory", "64Mi", "--replicas", "2",
         "--env", "A=1", "--env", "B=x=y", "--option", "latency_ms=5", "--label", "l=v", "--public",
-        "--working-dir", str(tmp_path), "--shared-memory", "32Mi", "--description", "all of it",
+        "--working-dir", str(tmp_path), "--shared-memory", "32Mi", "--description", "all of it", "--priority", "3",
+        "--preempt", "idle", "--pin", "--target", "rps=50", "--idle-after", "5m", "--strategy", "surge",
+        "--type", "textgen", "--feature", "streaming", "--feature", "tool-calls", "--group", "team-a",
     )  # fmt: skip
     (model,) = yard.json("list", "--search", "full")
     spec = model["spec"]
     assert spec["resources"] == {"cpu": 0.5, "memory": "64Mi", "gpus": 0}
-    assert spec["replicas"] == {"min": 2, "max": 2}
+    assert spec["replicas"] == {"min": 2, "max": 2, "desired": None}
+    scaling = spec["autoscaling"]
+    assert (scaling["metric"], scaling["target"], scaling["idle_after"]) == ("rps", 50.0, "300s")
+    assert (spec["priority"], spec["preempt"], spec["pin"]) == (3, "idle", True)
+    assert (spec["rollout"]["strategy"], spec["type"], spec["groups"]) == ("surge", "textgen", ["team-a"])
+    assert [name for name, has in spec["features"].items() if has] == ["streaming", "tool_calls"]
     assert spec["container"]["environment"] == {"A": "1", "B": "x=y"}
     assert spec["container"]["shared_memory"] == "32Mi"
     assert spec["options"] == {"latency_ms": 5}
@@ -382,8 +393,19 @@ def test_help_states_the_exit_codes_and_imports_nothing_heavy() -> None:
     assert "Exit codes" in done.stdout
 
 
+def test_the_names_that_help_lists_are_those_that_each_part_registers() -> None:
+    for part, names in PARTS.items():
+        made = typer.Typer()
+        import_module(f"modelyard.cli.{part}").register(made)
+        assert get_group(made).commands.keys() == set(names)
+
+
 def test_every_command_has_help(yard: Yard) -> None:
-    for name in ("up", "down", "deploy", "apply", "start", "stop", "restart", "delete", "list", "status",
-                 "operations", "version", "predict", "logs", "events"):  # fmt: skip
-        done = subprocess.run([*COMMAND, name, "--help"], env=yard.env, capture_output=True, text=True, check=True)
+    for words in ("up", "down", "deploy", "apply", "start", "stop", "restart", "delete", "terminate", "update", "scale",
+                  "redeploy", "rollback", "rollout status", "rollout pause", "revisions", "diff", "list", "status",
+                  "operations", "version", "predict", "logs", "events", "capacity", "doctor", "namespace set",
+                  ):  # fmt: skip
+        done = subprocess.run(
+            [*COMMAND, *words.split(), "--help"], env=yard.env, capture_output=True, text=True, check=True
+        )
         assert "--namespace" in done.stdout

@@ -11,11 +11,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from modelyard.cli.problems import MEANING
-from tests.cli.yard import Yard, eventually
+from tests.cli.yard import Yard
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -26,7 +27,7 @@ ROW_OF_DIGITS = re.compile(r"label +INT64 +1 +\d")
 def demo() -> Iterator[Yard]:
     """A user with a home folder, in which Modelyard runs with its demo."""
     folder = Path(tempfile.mkdtemp(prefix="my-", dir="/tmp"))
-    yard = Yard(home=folder / ".modelyard", environment={"HOME": str(folder)})
+    yard = Yard(home=folder / ".modelyard", environment={"HOME": str(folder), "MODELYARD_DEVICES": "gpu:2"})
     try:
         yard.ok("up", "--demo", "--detach")
         yield yard
@@ -78,11 +79,6 @@ def answers(infer: str) -> bool:
     return outputs["label"][0] in range(10) and len(outputs["probabilities"]) == 10
 
 
-def is_update(answer: str) -> bool:
-    operation = json.loads(answer)
-    return (operation["kind"], operation["reason"]) == ("update", "times in UTC")
-
-
 # What each line begins with, its exit code, and what it has to print (a pattern, or a judge of the whole).
 LINES: list[tuple[str, int, str | re.Pattern[str] | Callable[[str], bool]]] = [
     ("modelyard list", 0, re.compile(r"digits +running +1/1 +onnx .*\nwine +running +1/1 +sklearn ")),
@@ -94,9 +90,11 @@ LINES: list[tuple[str, int, str | re.Pattern[str] | Callable[[str], bool]]] = [
     ("modelyard predict digits", 4, "Model 'digits' is stopped"),
     ("modelyard start digits", 0, "digits is running"),
     ("modelyard events digits", 0, re.compile(r"StopRequested .*\n.*Released .*\n(.*\n)*.*StartRequested ")),
-    ("curl -s -X PATCH", 0, is_update),
-    ("modelyard operations", 0, re.compile(r" update +default/digits +(running|succeeded) +admin .* times in UTC\n")),
-    ("modelyard status digits", 0, re.compile(r"Revision +2\n")),
+    ("modelyard update digits", 0, re.compile(r"container.environment.TZ +- +UTC +new instances")),
+    ("modelyard update digits", 0, "digits is updated"),
+    ("modelyard diff digits 2", 0, re.compile(r"container.environment.TZ +- +UTC ")),
+    ("modelyard rollback digits", 0, "digits is rolled back"),
+    ("modelyard revisions digits", 0, re.compile(r"\n3 +current, good .*\n2 .*\n1 ")),
     ("mkdir", 0, ""),
     ("modelyard deploy double", 0, "double is running"),
     ("modelyard predict double", 0, re.compile(r"y +FP64 +2 +2, 5\n")),
@@ -105,14 +103,41 @@ LINES: list[tuple[str, int, str | re.Pattern[str] | Callable[[str], bool]]] = [
 ]
 
 
+DEVICE_LINES: list[tuple[str, int, str | re.Pattern[str] | Callable[[str], bool]]] = [
+    ("modelyard deploy a", 0, "a is running"),
+    ("modelyard deploy b", 0, "b is running"),
+    ("modelyard deploy c", 0, "Deploying c"),
+    ("modelyard capacity", 0, re.compile(r"0 +gpu .*default/a(.*\n)+.*1 +default/c +0 +1 GPU .*held by a, b")),
+    ("modelyard stop a", 0, "a is stopped"),
+    ("modelyard start a --dry-run", 0, re.compile(r"a would wait(.*\n)+To fit +(b|c) would have to stop")),
+    ("modelyard update b", 0, "b is updated"),
+    ("modelyard start a", 0, "a is running"),
+    ("modelyard namespace set", 0, re.compile("default")),
+    ("modelyard doctor", 0, "Nothing is out of place"),
+]
+
+
 def test_every_line_of_the_five_minutes_does_what_it_says(demo: Yard) -> None:
     section = README.split("## Five minutes\n")[1].split("\n## ")[0]
     section = section.replace(":8900", f":{demo.port}").replace("/tmp/double", f"{demo.home.parent}/double")
     blocks = BLOCK.findall(section)
     shell = Shell(demo)
+    run(shell, blocks, LINES)
+    (program,) = (block for kind, block in blocks if kind == "python")
+    done = shell.python(program)
+    assert done.returncode == 0, done.stderr
+    assert re.match(r"running\n.*label", done.stdout), done.stdout
+
+
+def test_every_line_about_devices_does_what_it_says(demo: Yard) -> None:
+    section = README.split("## More models than devices\n")[1].split("\n## ")[0]
+    run(Shell(demo), BLOCK.findall(section), DEVICE_LINES)
+
+
+def run(shell: Shell, blocks: list[tuple[str, str]], expectations: list[Any]) -> None:
     found = [line for kind, block in blocks if kind == "sh" for line in lines(block)]
     found = [line for line in found if not line.startswith((". .venv/bin/activate", "make "))]
-    for line, (beginning, exit_code, expected) in zip(found, LINES, strict=True):
+    for line, (beginning, exit_code, expected) in zip(found, expectations, strict=True):
         assert line.startswith(beginning)
         done = shell(line)
         said = done.stdout + done.stderr
@@ -123,12 +148,6 @@ def test_every_line_of_the_five_minutes_does_what_it_says(demo: Yard) -> None:
             assert expected.search(said), f"{line}\n{said}"
         else:
             assert expected(done.stdout), f"{line}\n{said}"
-        if beginning == "curl -s -X PATCH":
-            eventually(lambda: replaced(demo), "the update has replaced the instance")
-    (program,) = (block for kind, block in blocks if kind == "python")
-    done = shell.python(program)
-    assert done.returncode == 0, done.stderr
-    assert re.match(r"running\n.*label", done.stdout), done.stdout
 
 
 def test_the_lines_that_up_prints_to_try_work_as_they_stand(demo: Yard) -> None:
@@ -139,11 +158,6 @@ def test_the_lines_that_up_prints_to_try_work_as_they_stand(demo: Yard) -> None:
     assert ROW_OF_DIGITS.search(shell(predict).stdout)
     assert "is stopped" in shell(stop).stdout
     assert "is running" in shell(start).stdout
-
-
-def replaced(yard: Yard) -> bool:
-    status = yard.json("status", "digits")
-    return status["state"] == "running" and [instance["generation"] for instance in status["instances"]] == [2]
 
 
 def test_the_readme_lists_the_exit_codes_that_there_are() -> None:

@@ -29,7 +29,9 @@ from modelyard.client import (
     Unreachable,
     VersionConflict,
     aio,
+    aio_models,
     sync,
+    sync_models,
 )
 from modelyard.client.locate import locate
 from modelyard.supervisor.processes import identify
@@ -92,7 +94,7 @@ def test_what_is_exported_exists_and_the_error_tree_is_what_the_docstring_draws(
 
 def test_both_clients_have_the_same_methods_with_the_same_parameters() -> None:
     for one, other in (
-        (sync.Modelyard, aio.AsyncModelyard), (sync.Models, aio.AsyncModels),
+        (sync.Modelyard, aio.AsyncModelyard), (sync_models.Models, aio_models.AsyncModels),
         (sync.Operations, aio.AsyncOperations), (sync.Namespaces, aio.AsyncNamespaces),
     ):  # fmt: skip
         methods = {name: m for name, m in vars(one).items() if inspect.isfunction(m) and not name.startswith("_")}
@@ -198,7 +200,45 @@ def test_an_update_names_the_version_that_it_is_meant_for() -> None:
     with yard(handler) as client:
         client.models.update("m", {"public": True}, version=7)
     assert seen[0].headers["if-match"] == '"7"'
-    assert json.loads(seen[0].content) == {"spec": {"public": True}, "reason": ""}
+    assert json.loads(seen[0].content) == {"spec": {"public": True}, "reason": "", "acknowledge_restart": False}
+
+
+def test_a_bulk_stop_says_what_it_means_and_gives_each_models_answer() -> None:
+    items = [
+        {"namespace": "default", "name": "a", "operation": DONE, "error": None},
+        {"namespace": "default", "name": "b", "operation": None, "error": {"code": "deleting", "detail": "No."}},
+    ]
+    handler, seen = answers(problem(503, "control_unavailable"), *[httpx2.Response(202, json={"items": items})] * 2)
+    with yard(handler) as client:
+        first, second = client.models.stop_many(["a", "b"], timeout=5, reason="night")
+        client.models.stop_many(label={"team": "x"}, namespace="*", force=True)
+    assert first.operation is not None
+    assert (first.operation.id, second.operation) == ("op-1", None)
+    assert second.error is not None
+    assert second.error.code == "deleting"
+    assert json.loads(seen[0].content) == {
+        "graceful": True, "reason": "night", "timeout": 5, "names": ["a", "b"], "labels": {}, "all": False
+    }  # fmt: skip
+    assert "idempotency-key" not in seen[0].headers, "one key cannot stand for many operations"
+    assert str(seen[2].url) == "http://yard/api/v1/models/stop?all_namespaces=true"
+
+
+def test_a_forecast_asks_for_a_dry_run() -> None:
+    amount = {"cpu": 0, "memory": "0", "gpus": 2}
+    waiting = {"reason": "InsufficientCapacity", "message": "2 GPUs needed.", "kinds": ["gpus"]}
+    forecast = {"fits": False, "each": amount, "count": 1, "free": amount, "place": 3, "waiting": waiting}
+    handler, seen = answers(*[httpx2.Response(200, json=forecast)] * 4)
+    with yard(handler) as client:
+        found = client.models.forecast_start("m")
+        client.models.forecast_create("m", {})
+        client.models.forecast_update("m", {})
+        client.models.forecast_replace("m", {})
+    assert (found.fits, found.place, found.each.gpus) == (False, 3, 2)
+    assert found.waiting is not None
+    assert found.waiting.kinds == ["gpus"]
+    assert [(request.method, request.url.params["dry_run"]) for request in seen] == [
+        ("POST", "true"), ("POST", "true"), ("PATCH", "true"), ("PUT", "true")
+    ]  # fmt: skip
 
 
 def test_waiting_shows_each_new_step_and_ends_with_the_operation() -> None:

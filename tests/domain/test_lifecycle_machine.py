@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from modelyard.domain import commands
+from modelyard.domain.actions import Converge
 from modelyard.domain.errors import Refused
 from modelyard.domain.model import InstancePhase, StopMode
-from modelyard.domain.plan import Converge
 from modelyard.domain.spec import Engine, Replicas, Resources, Spec
 from modelyard.domain.states import RunState, State
 from tests.domain.world import SPEC, World

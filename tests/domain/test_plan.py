@@ -8,11 +8,13 @@ from datetime import timedelta
 import pytest
 
 from modelyard.domain import commands
+from modelyard.domain.actions import Release
 from modelyard.domain.commands import Change
 from modelyard.domain.errors import InvalidRequest
+from modelyard.domain.failing import CRASH_LOOP, UPDATE_ATTEMPTS, backoff
 from modelyard.domain.model import ConditionType, DrainReport, InstancePhase, StopMode, StopRequest, Target
 from modelyard.domain.operations import OperationState
-from modelyard.domain.plan import CRASH_LOOP, REPLACE_DRAIN, UPDATE_ATTEMPTS, Release, backoff
+from modelyard.domain.run import REPLACE_DRAIN
 from modelyard.domain.spec import Engine, Replicas, Resources, Spec
 from modelyard.domain.states import RunState, State
 from tests.domain.world import SPEC, World
@@ -147,7 +149,7 @@ def test_an_instance_of_a_stopped_model_is_ended_and_the_state_says_so_meanwhile
     w = running()
     stop(w)
     w.settle()
-    w._converge({Target(1): 1}, 5)  # a launch that slipped through a crash
+    w._converge({Target(1): 1}, 5, launch=Target(1))  # a launch that slipped through a crash
     w.reconcile()
     assert state(w) is State.STOPPING
     w.advance(0)

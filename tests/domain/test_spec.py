@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from modelyard.domain.effects import needs_new_instances
 from modelyard.domain.spec import (
     Container,
     Engine,
@@ -15,9 +16,8 @@ from modelyard.domain.spec import (
     Replicas,
     Resources,
     Spec,
-    needs_new_instances,
-    spec_problems,
 )
+from modelyard.domain.validation import spec_problems
 
 MOCK = Spec(engine=Engine.MOCK)
 ONNX = Spec(engine=Engine.ONNX, source="file:///m.onnx")

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from modelyard.domain import commands
+from modelyard.domain.actions import Converge, Forget, Plan, Release, Remove
+from modelyard.domain.capacity import Holding, Inventory, Ledger, Room, amount_of
 from modelyard.domain.commands import Asked, Change
 from modelyard.domain.errors import Refused
-from modelyard.domain.model import DrainReport, Failure, Instance, InstancePhase, Model, Target
-from modelyard.domain.observation import Capacity, Exit, Observation
+from modelyard.domain.model import DrainReport, Failure, Instance, InstancePhase, Model, ModelRef, Target
+from modelyard.domain.observation import Demand, Exit, Observation
 from modelyard.domain.operations import Operation, OperationKind, settle
-from modelyard.domain.plan import Converge, Forget, Plan, Release, Remove, plan
+from modelyard.domain.plan import plan
 from modelyard.domain.spec import Engine, Spec
 from modelyard.domain.states import RunState, State
 
@@ -46,6 +48,8 @@ class World:
     serving: frozenset[str] = frozenset()
     plan: Plan | None = None
     report: DrainReport = DrainReport()
+    demand: Demand = Demand()
+    preempted_by: ModelRef | None = None
     removed: bool = False
     launches: int = 0
     _ids: itertools.count[int] = field(default_factory=itertools.count)
@@ -91,16 +95,23 @@ class World:
                 phase=p.phase,
                 address=f"unix:/{p.id}",
                 since=p.since,
-                reserved=self.revisions[p.target.generation].resources.memory or 0,
+                held=amount_of(self.revisions[p.target.generation].resources),
             )
             for p in self.processes.values()
         )
         closed = {p.id: p.in_flight for p in self.processes.values() if p.id not in self.serving}
-        return Observation(instances=instances, exits=tuple(self.exits.values()), closed=closed, drain=self.report)
+        return Observation(
+            instances=instances, exits=tuple(self.exits.values()), closed=closed, drain=self.report, demand=self.demand
+        )
 
-    def room(self) -> Capacity:
-        held = sum((self.revisions[p.target.generation].resources.memory or 0) for p in self.processes.values())
-        return Capacity(memory=self.capacity, memory_held=held)
+    def room(self) -> Room:
+        ref = ModelRef("uid", "default", "m")
+        holdings = [
+            Holding(ref=ref, instance=p.id, amount=amount_of(self.revisions[p.target.generation].resources))
+            for p in self.processes.values()
+        ]
+        inventory = Inventory(cpu=64, memory=self.capacity)
+        return Room(ledger=Ledger(inventory=inventory, holdings=tuple(holdings)), preempted_by=self.preempted_by)
 
     def reconcile(self, *, crash_after: int | None = None) -> Plan | None:
         """One pass as the actor does it. ``crash_after`` counts the effects (route, write, actions) that
@@ -148,8 +159,8 @@ class World:
 
     def _act(self, action: object) -> None:
         match action:
-            case Converge(members, surplus, grace):
-                self._converge(dict(members), grace, surplus)
+            case Converge(members, launch, surplus, grace):
+                self._converge(dict(members), grace, surplus, launch)
             case Release(grace):
                 for process in self.processes.values():
                     self._end(process, grace)
@@ -159,16 +170,18 @@ class World:
             case Remove():
                 self.removed = True
 
-    def _converge(self, members: dict[Target, int], grace: float, surplus: tuple[str, ...] = ()) -> None:
+    def _converge(
+        self, members: dict[Target, int], grace: float, surplus: tuple[str, ...] = (), launch: Target | None = None
+    ) -> None:
         live = [p for p in self.processes.values() if p.phase is not InstancePhase.TERMINATING]
         for process in live:
-            if process.target not in members:
+            if process.target not in members or process.id in surplus:
                 self._end(process, grace)
         for target, count in members.items():
-            mine = sorted((p for p in live if p.target == target), key=lambda p: p.id in surplus)
+            mine = [p for p in live if p.target == target and p.id not in surplus]
             for process in mine[count:]:
                 self._end(process, grace)
-            for _ in range(count - len(mine)):
+            for _ in range(count - len(mine) if target == launch else 0):
                 self.launches += 1
                 new = Process(f"i{next(self._ids)}", target, InstancePhase.STARTING, self.now)
                 self.processes[new.id] = new

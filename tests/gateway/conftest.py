@@ -206,6 +206,24 @@ class Channel:
     async def set(self, document: dict, *watch: str) -> dict:
         return await self.ask("set_route", json.dumps(document).encode(), watch=list(watch))
 
+    async def loads(self, gateway: str = "", since: int = 0) -> dict:
+        """One report, with the loads by uid."""
+        head, body = await self.peer.request(Head("loads", 0, {"gateway": gateway, "since": since}))
+        assert head.status == 200, head.params
+        report = json.loads(bytes(body))
+        return report | {"models": {load["uid"]: load for load in report["models"]}}
+
+    async def load(self, name: str) -> dict:
+        """Of the model ``name``, as :func:`route` makes it."""
+        return (await self.loads())["models"][f"u-{name}"]
+
+    async def until_load(self, name: str, **expected: int) -> dict:
+        async def reached():
+            load = await self.load(name)
+            return load if expected.items() <= load.items() else None
+
+        return await until(reached)
+
 
 class Metrics:
     """What the gateway's metrics say of one model."""
@@ -226,9 +244,19 @@ class Metrics:
     async def codes(self, name: str) -> dict[str, int]:
         return await self._by(name, "model_inference_total", "code")
 
+    async def until_codes(self, name: str, expected: dict[str, int]) -> None:
+        async def counted():
+            return await self.codes(name) == expected
+
+        await until(counted)
+
     async def in_flight(self, name: str) -> dict[str, int]:
         """By instance."""
         return await self._by(name, "model_inference_in_flight", "instance")
+
+    async def value(self, name: str, sample: str) -> int:
+        """Of a sample that has one value a model."""
+        return (await self._by(name, sample, "model"))[name]
 
     async def until_in_flight(self, name: str, count: int) -> None:
         async def reached():

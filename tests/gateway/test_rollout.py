@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 import pytest
 from aiohttp import web
 
-from modelyard.control.actor import ModelActor
+from modelyard.control.actor import _route
 from modelyard.domain import commands
+from modelyard.domain.actions import Plan
 from modelyard.domain.commands import Asked
 from modelyard.domain.model import Instance, InstancePhase, Target
-from modelyard.domain.plan import Plan
 from modelyard.domain.spec import Engine, Spec
 from modelyard.domain.states import RunState, State
 from modelyard.gateway.client import GatewayChannel
@@ -136,8 +136,7 @@ async def test_an_update_from_the_command_engine_to_another_is_routed_while_both
     async with contextlib.AsyncExitStack() as stack:
         await channel.open()
         stack.push_async_callback(channel.close)
-        actor = ModelActor(model.ref, None, None, None, channel, None, lambda: NOW)
-        await actor._push_route(model, Plan(status=status, serving=("old", "new")))
+        await channel.set_route(_route(model, Plan(status=status, serving=("old", "new"))), ())
         assert (await pinned(http, name, "2"))[1]["worker"] == worker.id
         async with http.get(f"/proxy/default/{name}/x") as answer:
             assert (await answer.json())["path"] == "/x"

@@ -17,6 +17,7 @@ import numpy as np
 import psutil
 import pytest
 
+from modelyard.runtime import instance
 from modelyard.runtime.frames import ConnectionLost, FramePeer, Head
 
 StartWorker = Callable[..., Any]
@@ -47,6 +48,13 @@ async def test_worker_proves_who_it_is(start_worker: StartWorker) -> None:
     assert (await ask(peer, "fly"))[0].status == 404
     written = json.loads((worker.folder / "process.json").read_text())
     assert written == {"pid": worker.process.pid, "started": psutil.Process(worker.process.pid).create_time()}
+
+
+@pytest.mark.parametrize(("cpu", "threads"), [(None, 1), (0.5, 1), (1, 1), (2.5, 3)])
+def test_threads_follow_the_cores_and_without_any_there_is_one(home: Path, cpu: float | None, threads: int) -> None:
+    fields = {"instance": "a0", "model": "m", "generation": 1, "engine": "mock", "source": None, "secret": "00"}
+    (home / "instance.json").write_text(json.dumps({**fields, "resources": {"cpu": cpu}, "devices": ["0"]}))
+    assert instance.read(home).threads == threads
 
 
 async def test_digits_are_served(start_worker: StartWorker, demo: Path) -> None:

@@ -41,7 +41,7 @@ async def test_what_is_not_there_is_none(store: SqlStore) -> None:
     assert await store.get_namespace("nobody") is None
     assert await store.last_event_id() == 0
     assert await store.count_models() == {}
-    assert await store.model_refs() == []
+    assert await store.model_versions() == {}
 
 
 async def test_every_write_raises_the_version(store: SqlStore) -> None:
@@ -76,7 +76,7 @@ async def test_a_taken_name_writes_nothing(store: SqlStore) -> None:
 async def test_a_missing_namespace_is_not_found(store: SqlStore) -> None:
     with pytest.raises(NotFound, match="nobody"):
         await store.commit(creation(namespace="nobody"))
-    assert await store.model_refs() == []
+    assert await store.model_versions() == {}
 
 
 async def test_an_equal_model_keeps_its_version_but_its_operation_is_recorded(store: SqlStore) -> None:
@@ -212,7 +212,7 @@ async def test_of_all_who_create_one_name_one_wins(store: SqlStore, other: SqlSt
         *((store, other)[i % 2].commit(creation()) for i in range(8)), return_exceptions=True
     )
     assert sorted(type(o).__name__ for o in outcomes) == ["AlreadyExists"] * 7 + ["Change"]
-    assert len(await store.model_refs()) == 1
+    assert len(await store.model_versions()) == 1
 
 
 async def test_a_namespace_is_not_deleted_under_a_model_that_is_being_created(store: SqlStore, other: SqlStore) -> None:

@@ -21,7 +21,7 @@ from modelyard.control.ports import EventQuery
 from modelyard.domain import commands
 from modelyard.domain.errors import InvalidRequest, Unavailable
 from modelyard.domain.model import Namespace
-from modelyard.store import SqlStore, engine
+from modelyard.store import SqlStore, engine, sqlite
 from tests.store.changes import EPOCH, SPEC, after, asked, created, creation
 
 
@@ -152,14 +152,14 @@ async def test_a_damaged_file_is_said_so(home: Path) -> None:
 
 
 async def test_a_file_that_another_process_keeps_locked_is_said_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "_BUSY", 0.1)
+    monkeypatch.setattr(sqlite, "BUSY", 0.1)
     store = await SqlStore.open(url_of(home))
     other = sqlite3.connect(home / "state.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     change = creation()
     with pytest.raises(Unavailable, match="locked by another process"):
         await store.commit(change)
-    assert await store.model_refs() == []
+    assert await store.model_versions() == {}
     other.execute("ROLLBACK")
     other.close()
     await store.commit(change)
@@ -266,7 +266,7 @@ async def test_the_values_of_a_failed_statement_are_never_in_its_error(store: Sq
     with pytest.raises(sa.exc.IntegrityError) as error:
         await store.commit(wrong)
     assert "s3cret" not in str(error.value).replace(str(error.value.orig), "")
-    assert await store.model_refs() == []
+    assert await store.model_versions() == {}
 
 
 async def test_a_write_waits_for_another_process_without_holding_up_the_loop(home: Path) -> None:
@@ -288,17 +288,26 @@ async def test_a_write_waits_for_another_process_without_holding_up_the_loop(hom
         await store.close()
 
 
-async def test_only_one_control_process_drives_a_database(url: str) -> None:
-    store = await SqlStore.open(url)
+async def test_only_one_control_process_uses_an_sqlite_file(sqlite_url: str) -> None:
+    store = await SqlStore.open(sqlite_url)
     await store.claim()
-    second = await SqlStore.open(url)
+    second = await SqlStore.open(sqlite_url)
     with pytest.raises(Unavailable, match="Another control process"):
         await second.claim()
     await second.close()
     await store.close()
-    third = await SqlStore.open(url)
+    third = await SqlStore.open(sqlite_url)
     await third.claim()
     await third.close()
+
+
+async def test_many_control_processes_use_a_server(postgres_url: str) -> None:
+    stores = [await SqlStore.open(postgres_url) for _ in range(2)]
+    for store in stores:
+        assert store.shared
+        await store.claim()
+    for store in stores:
+        await store.close()
 
 
 async def test_a_write_that_cannot_even_begin_answers_everybody_who_waits(home: Path) -> None:

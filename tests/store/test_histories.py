@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from modelyard.control.ports import EventQuery
 from modelyard.domain import commands
+from modelyard.domain.capacity import Inventory, Ledger, Room
 from modelyard.domain.commands import Change
 from modelyard.domain.errors import Refused
 from modelyard.domain.model import Event, Failure, Instance, InstancePhase, Model, StopMode
-from modelyard.domain.observation import Capacity, Exit, Observation
+from modelyard.domain.observation import Exit, Observation
 from modelyard.domain.operations import OperationKind, cancel, settle
 from modelyard.domain.plan import plan
 from modelyard.store import SqlStore
@@ -62,7 +63,8 @@ async def _see(store: SqlStore, model: Model, sight: str) -> Change:
         "broken": Observation(exits=exits),
     }.get(sight, Observation())
     full = replace(model, target_spec=replace(model.target_spec, resources=replace(SPEC.resources, memory=2**30)))
-    decided = plan(full, observation, Capacity(memory=0 if sight == "no room" else 2**40), now)
+    inventory = Inventory(cpu=64, memory=0 if sight == "no room" else 2**40)
+    decided = plan(full, observation, Room(ledger=Ledger(inventory=inventory)), now)
     new = None if decided.gone else replace(model, status=decided.status, updated_at=now)
     events = [
         Event(
@@ -72,7 +74,8 @@ async def _see(store: SqlStore, model: Model, sight: str) -> Change:
         for note in decided.notes
     ]  # fmt: skip
     operations = [settle(o, new, now) for o in await store.running_operations(model.uid)]
-    return Change(before=model, after=new, operations=tuple(operations), events=tuple(events))
+    given_up = ((target.generation, failure),) if new is not None and sight == "broken" else ()
+    return Change(before=model, after=new, given_up=given_up, operations=tuple(operations), events=tuple(events))
 
 
 async def _with_one_delete(store: SqlStore, model: Model, change: Change) -> Change:
@@ -94,7 +97,7 @@ async def test_any_history_is_stored_and_read_back(store: SqlStore, steps: list[
     change = creation(desired=desired)
     name = after(change).uid
     model: Model | None = after(await store.commit(replace(change, after=replace(after(change), name=name))))
-    specs, events = {1: SPEC}, await store.last_event_id()
+    specs, failed, events = {1: SPEC}, set[int](), await store.last_event_id()
     for step in steps:
         assert model is not None
         try:
@@ -106,6 +109,7 @@ async def test_any_history_is_stored_and_read_back(store: SqlStore, steps: list[
         written = await store.commit(change)
         if change.revision is not None:
             specs[change.revision.generation] = change.revision.spec
+        failed |= {generation for generation, _ in change.given_up}
         assert await store.get_model("default", name) == written.after
         for operation in change.operations:
             assert await store.get_operation(operation.id) == operation
@@ -116,7 +120,9 @@ async def test_any_history_is_stored_and_read_back(store: SqlStore, steps: list[
             assert await store.running_operations(name) == []
             assert await store.list_revisions(name) == []
             break
-        assert {r.generation: r.spec for r in await store.list_revisions(name)} == specs
+        revisions = await store.list_revisions(name)
+        assert {r.generation: r.spec for r in revisions} == specs
+        assert {r.generation for r in revisions if r.failure is not None} == failed
         assert model.target_spec == specs[model.status.target.generation]
     history = (await store.list_events(EventQuery(model_uid=name, page_size=1000))).items
     assert history[-1].type == "Created"

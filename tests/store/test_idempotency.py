@@ -39,7 +39,7 @@ async def test_a_key_is_its_scopes_own_and_its_requests_own(store: SqlStore) -> 
         await store.commit(creation("n"), replace(KEY, fingerprint="g"))
     with pytest.raises(VersionConflict, match="Idempotency-Key"):
         await store.commit(creation("n"), KEY)
-    assert len(await store.model_refs()) == 1
+    assert len(await store.model_versions()) == 1
 
 
 async def test_a_change_that_fails_leaves_no_key(store: SqlStore) -> None:
@@ -68,4 +68,4 @@ async def test_keys_are_forgotten_after_a_day_and_nothing_else_is(store: SqlStor
     assert await store.tidy() == 0
     assert await store.recall(replace(KEY, key="old")) is None
     assert await store.recall(replace(KEY, key="new")) is not None
-    assert len(await store.model_refs()) == await store.last_event_id() == 2
+    assert len(await store.model_versions()) == await store.last_event_id() == 2

@@ -155,7 +155,7 @@ async def test_events_are_read_newest_first_or_onwards_from_an_id(store: SqlStor
 async def test_counts_and_refs_cover_every_model(store: SqlStore) -> None:
     made = [await created(store, n, desired=d) for n, d in (("a", "running"), ("b", "running"), ("c", "stopped"))]
     assert await store.count_models() == {"starting": 2, "stopped": 1}
-    assert set(await store.model_refs()) == {m.ref for m in made}
+    assert await store.model_versions() == {m.ref: m.version for m in made}
 
 
 async def test_a_page_size_out_of_bounds_is_refused(store: SqlStore) -> None:

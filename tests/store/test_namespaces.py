@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from modelyard.domain.errors import AlreadyExists, NotFound, Refused
-from modelyard.domain.model import Namespace
+from modelyard.domain.model import Namespace, Quota
 from modelyard.store import SqlStore
 from tests.store.changes import EPOCH, created
 
@@ -36,3 +36,14 @@ async def test_only_an_empty_namespace_is_deleted(store: SqlStore) -> None:
     await store.create_namespace(Namespace(name="empty", created_at=EPOCH))
     await store.delete_namespace("empty")
     assert await store.get_namespace("empty") is None
+
+
+async def test_a_quota_is_part_of_its_namespace_and_can_be_changed(store: SqlStore) -> None:
+    team = Namespace(name="team", created_at=EPOCH, quota=Quota(memory=2**30))
+    await store.create_namespace(team)
+    assert await store.get_namespace("team") == team
+    changed = await store.set_quota("team", Quota(cpu=1.5, gpus=0))
+    assert changed.quota == Quota(cpu=1.5, gpus=0)
+    assert [n.quota for n in await store.list_namespaces()] == [Quota(), changed.quota]
+    with pytest.raises(NotFound):
+        await store.set_quota("nobody", Quota())

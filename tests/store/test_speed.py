@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -37,3 +38,25 @@ async def test_what_calls_cost(store: SqlStore) -> None:
     await timed("list_models (50 of 201)", 20, lambda _: store.list_models(ModelQuery(page_size=50)))
     await timed("list_models (201)", 20, lambda _: store.list_models(ModelQuery(page_size=1000)))
     assert len((await store.list_models(ModelQuery(page_size=1000))).items) == 201
+
+
+async def test_what_reading_a_whole_site_costs(store: SqlStore) -> None:
+    """The event loop is held for a few milliseconds at a time, however many models there are."""
+    count = 1000
+    for start in range(0, count, 200):
+        await asyncio.gather(*(created(store, f"m{number}") for number in range(start, start + 200)))
+    longest = 0.0
+
+    async def tick() -> None:
+        nonlocal longest
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(0.001)
+            longest = max(longest, time.perf_counter() - before)
+
+    await timed(f"model_versions ({count})", 5, lambda _: store.model_versions(""))
+    ticking = asyncio.create_task(tick())
+    await timed(f"models_of ({count})", 5, lambda _: store.models_of(""))
+    ticking.cancel()
+    print(f"; loop held {longest * 1e3:.0f} ms at most", end="")
+    assert len(await store.models_of("")) == count

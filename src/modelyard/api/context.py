@@ -9,17 +9,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import Depends, Header, Query, Request, Response
+from fastapi import Depends, Header, Path, Query, Request, Response
 from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.security.base import SecurityBase
 from pydantic import BaseModel
 
+from modelyard.api import schemas
+from modelyard.api.answers import operation_out
 from modelyard.api.problems import Unauthorized
 from modelyard.backends.port import Backend
+from modelyard.control.capacity import CapacityViews
 from modelyard.control.changes import ChangeFeed
+from modelyard.control.doctor import Doctor
 from modelyard.control.ports import Idempotency, Store
 from modelyard.control.service import Caller, ModelService
 from modelyard.domain.errors import InvalidRequest, Problem
+from modelyard.domain.operations import Operation
 from modelyard.domain.spec import BackendName
 from modelyard.observe.metrics import ControlMetrics
 
@@ -33,6 +38,8 @@ class Services:
     store: Store
     feed: ChangeFeed
     models: ModelService
+    capacity: CapacityViews
+    doctor: Doctor
     backends: dict[BackendName, Backend]
     metrics: ControlMetrics
     token: Callable[[], str]
@@ -111,6 +118,11 @@ def _version(if_match: str | None) -> int | None:
 
 CallerDep = Annotated[Caller, Depends(_guards)]
 
+ModelName = Annotated[str, Path(description="The model's name.", examples=["digits"])]
+Force = Annotated[bool, Query(description="Kill at once instead of draining.")]
+Timeout = Annotated[schemas.Duration, Query(description="After this a graceful end kills.")]
+Reason = Annotated[str, Query(max_length=1024, description="Why; recorded with the operation.")]
+DryRun = Annotated[bool, Query(description="Change nothing: answer 200 with a forecast of what would come of it.")]
 PageSize = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
 PageToken = Annotated[str, Query(description="`next_page_token` of the page before.")]
 
@@ -118,3 +130,9 @@ PageToken = Annotated[str, Query(description="`next_page_token` of the page befo
 def answer(body: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """``body`` as the answer. It is of the declared model already, so it is not validated once more."""
     return Response(body.__pydantic_serializer__.to_json(body), status, headers, "application/json")
+
+
+def accepted(operation: Operation) -> Response:
+    """202 with the operation to watch; 200 when there is nothing left to wait for."""
+    headers = {"Location": f"/api/v1/operations/{operation.id}"}
+    return answer(operation_out(operation), 200 if operation.done else 202, headers)

@@ -100,7 +100,9 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
         field_problem(tuple(item["loc"]), item["type"], item["msg"]) for item in error.errors() if item not in in_body
     ]
     details = [ErrorDetails({**item, "loc": tuple(item["loc"][1:])}) for item in in_body]  # type: ignore[typeddict-item]
-    problems += await all_problems(error.body, details, request.app.state.services.models)
+    # A patch is no whole spec: what is missing in it is not wrong.
+    rest = None if request.method == "PATCH" else error.body
+    problems += await all_problems(rest, details, request.app.state.services.models)
     invalid = InvalidRequest(problems)
     return problem(request, 422, invalid.code, invalid.title, invalid.message, invalid.problems)
 

@@ -1,4 +1,4 @@
-"""Namespaces, operations, events, version, health, and the control process's own metrics."""
+"""Operations, events, version, health, and the control process's own metrics."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from fastapi.sse import EventSourceResponse, format_sse_event
 
 from modelyard import __version__
 from modelyard.api import schemas
+from modelyard.api.answers import event_out, operation_out
 from modelyard.api.context import (
     Authorized,
     CallerDep,
@@ -21,52 +22,17 @@ from modelyard.api.context import (
     identify,
     services_of,
 )
-from modelyard.api.translate import event_out, namespace_out, operation_out
 from modelyard.control.ports import EventQuery, OperationQuery
-from modelyard.domain.errors import InvalidRequest, NotFound, Problem, Refused
-from modelyard.domain.model import Namespace
-from modelyard.domain.names import DEFAULT_NAMESPACE, name_problem
+from modelyard.domain.errors import InvalidRequest, NotFound, Problem
 from modelyard.domain.states import State
 
 _HEARTBEAT = 15.0
 _MAX_WAIT = 300.0
 
-namespaces = APIRouter(prefix="/namespaces", tags=["namespaces"])
 operations = APIRouter(prefix="/operations", tags=["operations"])
 events = APIRouter(tags=["events"])
 health = APIRouter(tags=["health"])
 internal = APIRouter(include_in_schema=False)
-
-
-@namespaces.post("", status_code=201, response_model=schemas.Namespace, summary="Make a namespace")
-async def create_namespace(body: schemas.CreateNamespace, services: Authorized) -> schemas.Namespace:
-    problem = name_problem("name", body.name)
-    if problem:
-        raise InvalidRequest([problem])
-    namespace = Namespace(name=body.name, description=body.description, created_at=services.clock())
-    await services.store.create_namespace(namespace)
-    return namespace_out(namespace)
-
-
-@namespaces.get("", response_model=schemas.Items[schemas.Namespace], summary="All namespaces")
-async def list_namespaces(services: Authorized) -> schemas.Items[schemas.Namespace]:
-    return schemas.Items(items=[namespace_out(n) for n in await services.store.list_namespaces()])
-
-
-@namespaces.get("/{namespace}", response_model=schemas.Namespace, summary="One namespace")
-async def get_namespace(namespace: str, services: Authorized) -> schemas.Namespace:
-    found = await services.store.get_namespace(namespace)
-    if found is None:
-        raise NotFound(f"There is no namespace {namespace!r}.")
-    return namespace_out(found)
-
-
-@namespaces.delete("/{namespace}", status_code=204, summary="Forget an empty namespace")
-async def delete_namespace(namespace: str, services: Authorized) -> Response:
-    if namespace == DEFAULT_NAMESPACE:
-        raise Refused("default_namespace", "The default namespace stays: the short paths mean it.")
-    await services.store.delete_namespace(namespace)
-    return Response(status_code=204)
 
 
 @operations.get("", response_model=schemas.Page[schemas.Operation], summary="Operations, newest first")

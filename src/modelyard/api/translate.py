@@ -1,21 +1,21 @@
-"""Between the API's shapes and the domain's: the only place that knows both."""
+"""From the API's shapes to the domain's. The way back is in :mod:`modelyard.api.answers`."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
+from pydantic import BaseModel
+
 from modelyard.api import schemas
-from modelyard.domain import model as domain
-from modelyard.domain import operations
+from modelyard.api.answers import spec_out
 from modelyard.domain import spec as wish
 from modelyard.domain.errors import Problem
-from modelyard.domain.names import DEFAULT_NAMESPACE, InvalidReference, parse_reference
-from modelyard.domain.states import allowed_commands
-
-# ------------------------------------------------------------------------------------------ incoming
+from modelyard.domain.model import Quota
+from modelyard.domain.names import InvalidReference, parse_reference
 
 
 def spec_in(body: schemas.Spec) -> tuple[wish.Spec, list[Problem]]:
@@ -24,7 +24,7 @@ def spec_in(body: schemas.Spec) -> tuple[wish.Spec, list[Problem]]:
     Where neither the request nor its source tells the engine, the rest is read as if it were a mock, so
     that what else is wrong can be said too.
     """
-    container, check = body.container, body.container.health_check
+    container, check, rollout = body.container, body.container.health_check, body.rollout
     engine = body.engine or wish.ENGINE_OF_SUFFIX.get(PurePosixPath(body.source or "").suffix.lower())
     if engine is None:
         known = ", ".join(sorted(wish.ENGINE_OF_SUFFIX))
@@ -37,32 +37,38 @@ def spec_in(body: schemas.Spec) -> tuple[wish.Spec, list[Problem]]:
         source=_canonical(body.source),
         backend=body.backend,
         options=body.options,
-        resources=wish.Resources(cpu=body.resources.cpu, memory=body.resources.memory, gpus=body.resources.gpus),
-        replicas=wish.Replicas(min=body.replicas.min, max=body.replicas.max),
+        resources=wish.Resources(**_fields(body.resources)),
+        replicas=wish.Replicas(**_fields(body.replicas)),
         container=wish.Container(
             environment=container.environment,
             working_dir=container.working_dir,
             shared_memory=container.shared_memory,
-            health_check=wish.HealthCheck(
-                command=tuple(check.command),
-                path=check.path,
-                interval=check.interval,
-                start_period=check.start_period,
-                timeout=check.timeout,
-                retries=check.retries,
-            ),
+            health_check=wish.HealthCheck(**_fields(check) | {"command": tuple(check.command)}),
         ),
-        limits=wish.Limits(
-            request_timeout=body.limits.request_timeout,
-            max_body=body.limits.max_body,
-            max_queue=body.limits.max_queue,
+        limits=wish.Limits(**_fields(body.limits)),
+        type=body.type,
+        features=wish.Features(**_fields(body.features)),
+        autoscaling=wish.Autoscaling(**_fields(body.autoscaling)),
+        rollout=wish.Rollout(
+            strategy=rollout.strategy,
+            progress_deadline=rollout.progress_deadline,
+            probe=wish.Probe(**_fields(rollout.probe)) if rollout.probe else None,
         ),
+        priority=body.priority,
+        preempt=body.preempt,
+        pin=body.pin,
+        groups=tuple(body.groups),
         public=body.public,
         trusted=body.trusted,
         description=body.description,
         labels=body.labels,
     )
     return spec, []
+
+
+def _fields(part: BaseModel) -> dict[str, Any]:
+    """The values of a part whose fields are named as the domain's are."""
+    return {name: getattr(part, name) for name in type(part).model_fields}
 
 
 def _canonical(source: str | None) -> str | None:
@@ -108,152 +114,6 @@ def field_problem(loc: tuple[int | str, ...], kind: str, message: str) -> Proble
     return Problem(path, code, message.removeprefix("Value error, "))
 
 
-# ------------------------------------------------------------------------------------------ outgoing
-
-
-def spec_out(spec: wish.Spec) -> schemas.Spec:
-    return schemas.Spec.model_validate(spec, from_attributes=True)
-
-
-def model_out(model: domain.Model) -> schemas.Model:
-    return schemas.Model(
-        namespace=model.namespace,
-        name=model.name,
-        uid=model.uid,
-        generation=model.generation,
-        version=model.version,
-        desired=model.desired,
-        created_at=model.created_at,
-        updated_at=model.updated_at,
-        spec=spec_out(model.spec),
-        status=status_out(model),
-    )
-
-
-def status_out(model: domain.Model) -> schemas.Status:
-    status = model.status
-    failure = status.failure or (status.rolled_back.failure if status.rolled_back else None)
-    return schemas.Status(
-        namespace=model.namespace,
-        name=model.name,
-        state=status.state,
-        message=_message(model),
-        desired=model.desired,
-        generation=model.generation,
-        target_generation=status.target.generation,
-        last_transition=schemas.Transition.model_validate(status.transition, from_attributes=True),
-        conditions=[schemas.Condition.model_validate(c, from_attributes=True) for c in status.conditions],
-        instances=[instance_out(i) for i in status.instances],
-        instances_ready=sum(1 for i in status.instances if i.phase is domain.InstancePhase.READY),
-        instances_desired=model.spec.replicas.min if model.desired == "running" else 0,
-        resource_allocation=_allocation(model),
-        endpoints=_endpoints(model),
-        released=_released(status.released) if status.released else None,
-        failure=_failure(failure) if failure else None,
-        rolled_back_from=status.rolled_back.target.generation if status.rolled_back else None,
-        retry_at=status.retry_at,
-        allowed_commands=list(allowed_commands(status.state)),
-    )
-
-
-def _message(model: domain.Model) -> str:
-    """The sentence beside the state: the Ready condition's where it says more than the transition."""
-    ready = model.status.condition(domain.ConditionType.READY)
-    degraded = model.status.condition(domain.ConditionType.DEGRADED)
-    if degraded is not None and degraded.status:
-        return degraded.message
-    return ready.message if ready is not None and ready.message else model.status.transition.message
-
-
-def instance_out(instance: domain.Instance) -> schemas.Instance:
-    return schemas.Instance(
-        id=instance.id,
-        generation=instance.target.generation,
-        phase=instance.phase,
-        since=instance.since,
-        pid=instance.pid,
-        memory=instance.memory,
-        processes=instance.processes,
-        message=instance.message,
-    )
-
-
-def _allocation(model: domain.Model) -> schemas.ResourceAllocation:
-    instances, resources = model.status.instances, model.target_spec.resources
-    return schemas.ResourceAllocation(
-        instances=len(instances),
-        cpu=resources.cpu * len(instances),
-        memory_limit=None if resources.memory is None else resources.memory * len(instances),
-        memory_resident=sum(i.memory for i in instances),
-        gpus=resources.gpus * len(instances),
-    )
-
-
-def _endpoints(model: domain.Model) -> schemas.Endpoints:
-    if model.spec.engine is wish.Engine.COMMAND:
-        proxy = f"/proxy/{model.namespace}/{model.name}/"
-        return schemas.Endpoints(infer=None, ready=None, metadata=None, proxy=proxy)
-    prefix = "" if model.namespace == DEFAULT_NAMESPACE else f"/namespaces/{model.namespace}"
-    base = f"{prefix}/v2/models/{model.name}"
-    return schemas.Endpoints(infer=f"{base}/infer", ready=f"{base}/ready", metadata=base, proxy=None)
-
-
-def _released(released: domain.Released) -> schemas.Released:
-    return schemas.Released(
-        at=released.at,
-        took_seconds=released.took_seconds,
-        instances=released.instances,
-        processes=released.processes,
-        memory=released.memory,
-        requests=schemas.Requests.model_validate(released.requests, from_attributes=True),
-    )
-
-
-def _failure(failure: domain.Failure) -> schemas.Failure:
-    return schemas.Failure(code=failure.code, message=failure.message, instance=failure.instance, log=list(failure.log))
-
-
-def revision_out(revision: domain.Revision) -> schemas.Revision:
-    return schemas.Revision(
-        generation=revision.generation,
-        spec=spec_out(revision.spec),
-        created_at=revision.created_at,
-        actor=revision.actor,
-        reason=revision.reason,
-    )
-
-
-def operation_out(operation: operations.Operation) -> schemas.Operation:
-    return schemas.Operation(
-        id=operation.id,
-        kind=operation.kind,
-        namespace=operation.namespace,
-        model=operation.model,
-        actor=operation.actor,
-        reason=operation.reason,
-        state=operation.state,
-        done=operation.done,
-        created_at=operation.created_at,
-        updated_at=operation.updated_at,
-        steps=[schemas.Step.model_validate(s, from_attributes=True) for s in operation.steps],
-        result=dict(operation.result) if operation.result is not None else None,
-        error=schemas.OperationError.model_validate(operation.error) if operation.error is not None else None,
-    )
-
-
-def event_out(event: domain.Event) -> schemas.Event:
-    return schemas.Event(
-        id=event.id,
-        at=event.at,
-        namespace=event.namespace,
-        model=event.model,
-        type=event.type,
-        reason=event.reason,
-        message=event.message,
-        actor=event.actor,
-        data=dict(event.data),
-    )
-
-
-def namespace_out(namespace: domain.Namespace) -> schemas.Namespace:
-    return schemas.Namespace(name=namespace.name, description=namespace.description, created_at=namespace.created_at)
+def quota_in(body: schemas.QuotaIn, before: Quota = Quota()) -> Quota:
+    """What is left out is as ``before``."""
+    return replace(before, **{name: getattr(body, name) for name in body.model_fields_set})

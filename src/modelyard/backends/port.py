@@ -6,13 +6,14 @@ one is tried again and when a stop may kill are decisions of :mod:`modelyard.dom
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from modelyard.domain.capacity import Inventory, Ledger
 from modelyard.domain.errors import Problem
 from modelyard.domain.model import Instance, ModelRef, Target
-from modelyard.domain.observation import Capacity, Exit
+from modelyard.domain.observation import Exit
 from modelyard.domain.spec import Spec
 
 
@@ -29,11 +30,13 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """So many instances of one target, launched from its revision's spec."""
+    """So many instances of one target, launched from its revision's spec; none are launched where it is so many
+    ``at_most``."""
 
     target: Target
     spec: Spec
     replicas: int
+    at_most: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,16 @@ class BackendObservation:
 class LogLine:
     instance: str
     text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orphan:
+    """Something that belongs to nothing any more. ``kind``: process, folder, socket, log, route or row;
+    ``id`` names it among its kind."""
+
+    kind: str
+    id: str
+    message: str
 
 
 class Backend(Protocol):
@@ -68,8 +81,22 @@ class Backend(Protocol):
         """What this backend cannot do of ``spec`` on this machine now: a missing file, a device it lacks.
         A look that takes too long is itself a problem: this always comes back."""
 
-    async def capacity(self) -> Capacity:
-        """What there is and what is held."""
+    async def inventory(self) -> Inventory:
+        """What there is."""
+
+    async def ledger(self) -> Ledger:
+        """What there is, and what each instance holds of it from the moment :meth:`converge` has returned
+        until it is verified gone."""
+
+    async def orphans(self, known: Collection[str]) -> Sequence[Orphan]:
+        """What is left of instances that no model has, and files of models whose uids are not ``known``."""
+
+    async def clear(self, orphan: Orphan) -> None:
+        """End or remove what :meth:`orphans` found; nothing if it is gone already.
+
+        Raises:
+            Unavailable: it cannot be; the sentence says why and what to do.
+        """
 
     async def observe(self, ref: ModelRef) -> BackendObservation:
         """What is there of the model, as last seen by the backend's own watchers."""
@@ -77,8 +104,8 @@ class Backend(Protocol):
     async def converge(
         self, ref: ModelRef, members: tuple[Member, ...], grace: float, surplus: tuple[str, ...] = ()
     ) -> None:
-        """Have exactly these live instances: launch what is missing, end what is too many (asking first,
-        killing after ``grace`` seconds), beginning with the ids in ``surplus``, then the newest."""
+        """Have exactly these live instances besides those in ``surplus``, which end: launch what is missing, end
+        what is too many, the newest first (asking, and killing after ``grace`` seconds)."""
 
     async def release(self, ref: ModelRef, grace: float) -> None:
         """End every instance: ask, kill what is left after ``grace`` seconds (0: kill now). A later call

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from modelyard.client import Modelyard
 
 _PANEL = "Where and how"
+# The panels of --help that commands of several modules are in.
+CHANGES = "Change models"
+UPDATES = "Update models"
+LOOK = "Look"
+SHARED = "What models share"
 
 
 class Output(StrEnum):
@@ -166,10 +171,10 @@ def complete_model(ctx: typer.Context, incomplete: str) -> list[str]:
     """Names of models that start with what is typed; nothing when nobody answers at once."""
     from dataclasses import replace
 
-    from modelyard.client import ModelyardError, calls
+    from modelyard.client import ModelyardError, model_calls
 
     cli = Cli.of(ctx)
-    call = calls.list_models(
+    call = model_calls.list_models(
         cli.client.namespace, state=(), engine=None, label=None, search=incomplete, sort=None, page_size=200
     )
     try:
@@ -183,6 +188,11 @@ ModelArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="The model's name.", autocompletion=complete_model, show_default=False)
 ]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; recorded with the operation.", show_default=False)]
+EverywhereOption = Annotated[bool, typer.Option("--all-namespaces", "-A", help="Those of all namespaces.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would come of it.")]
+AcknowledgeOption = Annotated[
+    bool, typer.Option("--acknowledge-restart", help="New instances are fine: changes of the container need them.")
+]
 WaitOption = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is done.")]
 WaitTimeoutOption = Annotated[
     str | None,

@@ -4,17 +4,51 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_group
 
-from modelyard.cli import down, models, traffic, up, views
 from modelyard.cli.context import HomeOption, NamespaceOption, OutputOption, TokenFileOption, UrlOption
 from modelyard.cli.problems import MEANING, CliError, print_error
 
 _EPILOG = "Exit codes: " + ", ".join(f"[bold]{code.value}[/] {meaning}" for code, meaning in MEANING.items()) + "."
 
+# Which module of this package registers which commands, in the order of --help.
+PARTS = {
+    "up": ("up",),
+    "down": ("down",),
+    "deploying": ("deploy", "apply"),
+    "models": ("start", "stop", "restart", "delete", "terminate"),
+    "updates": ("update", "scale", "redeploy", "rollback", "rollout", "revisions", "diff"),
+    "views": ("list", "status", "operations", "version"),
+    "traffic": ("predict", "logs", "events"),
+    "sites": ("capacity", "doctor", "namespace"),
+}
+
+
+class _Commands(TyperGroup):
+    """Imports and builds a command when it is asked for: to build all of them would slow each call down."""
+
+    def list_commands(self, ctx: object) -> list[str]:
+        return [name for names in PARTS.values() for name in names]
+
+    def get_command(self, ctx: object, cmd_name: str) -> Any:
+        for part, names in PARTS.items():
+            # A name that there is none of is compared with all there are, to say which one may be meant.
+            wanted = cmd_name in names or cmd_name not in self.list_commands(ctx)
+            if wanted and not self.commands.keys() >= set(names):
+                made = typer.Typer(rich_markup_mode="rich")
+                import_module(f"modelyard.cli.{part}").register(made)
+                self.commands.update(get_group(made).commands)
+        return self.commands.get(cmd_name)
+
+
 app = typer.Typer(
     name="modelyard",
+    cls=_Commands,
     help="The whole life of machine-learning models, from one place.",
     epilog=_EPILOG,
     no_args_is_help=True,
@@ -34,13 +68,6 @@ def _shared(
 ) -> None:
     # The values are read from the context by the commands (Cli.of).
     pass
-
-
-up.register(app)
-down.register(app)
-models.register(app)
-views.register(app)
-traffic.register(app)
 
 
 def main() -> None:

@@ -1,186 +1,74 @@
-"""``apply``, ``deploy``, ``start``, ``stop``, ``restart``, ``delete``: what changes models."""
+"""``start``, ``stop``, ``restart``, ``delete``, ``terminate``: whether models run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from modelyard.cli import specs
 from modelyard.cli.context import (
+    CHANGES,
     Cli,
+    DryRunOption,
+    EverywhereOption,
     ModelArgument,
     ReasonOption,
     WaitOption,
     WaitTimeoutOption,
     command,
+    complete_model,
     seconds,
 )
+from modelyard.cli.forecasts import show_forecast
 from modelyard.cli.problems import print_error
 from modelyard.cli.progress import finish
 
 if TYPE_CHECKING:
-    from modelyard.client import Modelyard, Operation
-
-_PANEL = "Change models"
-_HOW = "How it runs"
+    from modelyard.client import Stopped
 
 
 def register(app: typer.Typer) -> None:
-    command(app, "deploy", rich_help_panel=_PANEL)(deploy)
-    command(app, "apply", rich_help_panel=_PANEL)(apply)
-    command(app, "start", rich_help_panel=_PANEL)(start)
-    command(app, "stop", rich_help_panel=_PANEL)(stop)
-    command(app, "restart", rich_help_panel=_PANEL)(restart)
-    command(app, "delete", rich_help_panel=_PANEL)(delete)
-
-
-def deploy(
-    cli: Cli,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call the model.", show_default=False)],
-    source: Annotated[
-        str | None,
-        typer.Argument(metavar="SOURCE", help="The model's file or folder, or a reference.", show_default=False),
-    ] = None,
-    engine: Annotated[
-        str | None,
-        typer.Option(
-            "--engine", help="onnx, sklearn, python, command or mock (default: by the source's suffix).",
-            rich_help_panel=_HOW,
-        ),
-    ] = None,
-    cpu: Annotated[float | None, typer.Option("--cpu", help="Cores.", rich_help_panel=_HOW)] = None,
-    memory: Annotated[str | None, typer.Option("--memory", help="For example 512Mi.", rich_help_panel=_HOW)] = None,
-    replicas: Annotated[int | None, typer.Option("--replicas", help="Instances.", rich_help_panel=_HOW)] = None,
-    env: Annotated[
-        list[str] | None, typer.Option("--env", metavar="KEY=VALUE", help="Environment.", rich_help_panel=_HOW)
-    ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option("--option", metavar="KEY=VALUE", help="An option of the engine.", rich_help_panel=_HOW),
-    ] = None,
-    command_line: Annotated[
-        str | None,
-        typer.Option(
-            "--command", help="The server that the command engine runs; {port} becomes its port.",
-            rich_help_panel=_HOW,
-        ),
-    ] = None,
-    port: Annotated[int | None, typer.Option("--port", help="That server's port.", rich_help_panel=_HOW)] = None,
-    health_path: Annotated[
-        str | None, typer.Option("--health-path", help="What to ask that server for.", rich_help_panel=_HOW)
-    ] = None,
-    working_dir: Annotated[
-        str | None, typer.Option("--working-dir", help="The process's folder.", rich_help_panel=_HOW)
-    ] = None,
-    shared_memory: Annotated[
-        str | None, typer.Option("--shared-memory", help="Size of /dev/shm.", rich_help_panel=_HOW)
-    ] = None,
-    public: Annotated[bool, typer.Option("--public", help="Inference needs no token.")] = False,
-    trusted: Annotated[bool, typer.Option("--trusted", help="You vouch for the code that loading it runs.")] = False,
-    label: Annotated[list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label.")] = None,
-    description: Annotated[str | None, typer.Option("--description", help="A few words.")] = None,
-    stopped: Annotated[bool, typer.Option("--stopped", help="Create it, but do not start it.")] = False,
-    reason: ReasonOption = "",
-    wait: WaitOption = True,
-    wait_timeout: WaitTimeoutOption = None,
-) -> None:  # fmt: skip
-    """Serve a model: create it and start it."""
-    spec = {
-        "engine": engine or ("command" if command_line else None),
-        "source": specs.absolute_source(source, Path.cwd()) if source else None,
-        "options": specs.options(option or [], command_line, port),
-        "resources": {"cpu": cpu, "memory": memory},
-        "replicas": {"min": replicas, "max": replicas},
-        "container": {
-            "environment": specs.pairs(env or [], "--env"),
-            "working_dir": working_dir,
-            "shared_memory": shared_memory,
-            "health_check": {"path": health_path},
-        },
-        "public": public or None,
-        "trusted": trusted or None,
-        "description": description,
-        "labels": specs.pairs(label or [], "--label"),
-    }
-    limit = seconds(wait_timeout, "--wait-timeout")
-    desired = "stopped" if stopped else "running"
-    operation = cli.client.models.create(name, specs.pruned(spec), desired=desired, reason=reason)
-    operation = finish(cli, operation, wait=wait, timeout=limit)
-    if wait and not stopped:
-        _say_endpoint(cli, operation)
-
-
-def apply(
-    cli: Cli,
-    file: Annotated[
-        str, typer.Option("--file", "-f", help="YAML with name, spec, and if you like namespace; - is standard input.")
-    ],
-    reason: ReasonOption = "",
-    wait: WaitOption = True,
-    wait_timeout: WaitTimeoutOption = None,
-) -> None:
-    """Create or update the models of a file. It may hold many, separated by ---."""
-    from modelyard.client import ApiError, ModelyardError, Unauthorized
-
-    limit = seconds(wait_timeout, "--wait-timeout")
-    started: list[Operation] = []
-    failed: list[tuple[str, ModelyardError]] = []
-    # One document that is refused stops neither the others nor the wait for what has begun.
-    for manifest in specs.read_manifests(file):
-        try:
-            for operation in _apply_one(cli.client, manifest, reason):
-                started.append(operation)
-        except ModelyardError as error:
-            failed.append((manifest.name, error))
-            if not isinstance(error, ApiError) or isinstance(error, Unauthorized):
-                break
-    for operation in started:
-        try:
-            finish(cli, operation, wait=wait, timeout=limit)
-        except ModelyardError as error:
-            failed.append((operation.model, error))
-    codes = [print_error(cli.err, error, of=name) for name, error in failed]
-    if codes:
-        raise typer.Exit(codes[0])
-
-
-def _apply_one(client: Modelyard, manifest: specs.Manifest, reason: str) -> Iterator[Operation]:
-    """Create or update one model; gives each operation as soon as it has begun."""
-    from modelyard.client import NotFound
-
-    name, namespace = manifest.name, manifest.namespace or client.namespace
-    try:
-        model = client.models.get(name, namespace=namespace)
-    except NotFound:
-        desired = manifest.desired or "running"
-        yield client.models.create(name, manifest.spec, namespace=namespace, desired=desired, reason=reason)
-        return
-    # The file is the whole of what is wanted, whatever it was before: there is no version to insist on.
-    yield client.models.replace(name, manifest.spec, namespace=namespace, reason=reason)
-    if manifest.desired == "stopped" and model.desired != "stopped":
-        yield client.models.stop(name, namespace=namespace, reason=reason)
-    elif manifest.desired == "running" and model.desired != "running":
-        yield client.models.start(name, namespace=namespace, reason=reason)
+    for name, function in (("start", start), ("stop", stop), ("restart", restart), ("delete", delete)):
+        command(app, name, rich_help_panel=CHANGES)(function)
+    command(app, "terminate", rich_help_panel=CHANGES)(terminate)
 
 
 def start(
     cli: Cli,
     name: ModelArgument,
+    fixed: Annotated[
+        bool,
+        typer.Option("--fixed", help="As many instances as its spec says: nothing scales it until the next start."),
+    ] = False,
+    dry_run: DryRunOption = False,
     reason: ReasonOption = "",
     wait: WaitOption = True,
     wait_timeout: WaitTimeoutOption = None,
 ) -> None:
-    """Start a stopped model."""
+    """Start a stopped model. Where it does not fit it waits in the queue."""
     limit = seconds(wait_timeout, "--wait-timeout")
-    finish(cli, cli.client.models.start(name, reason=reason), wait=wait, timeout=limit)
+    models = cli.client.models
+    if dry_run:
+        show_forecast(cli, name, models.forecast_start(name))
+        return
+    finish(cli, models.start(name, restore_autoscaling=not fixed, reason=reason), wait=wait, timeout=limit)
 
 
 def stop(
     cli: Cli,
-    name: ModelArgument,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...", help="The models' names.", autocompletion=complete_model, show_default=False
+        ),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All models of the namespace.")] = False,
+    label: Annotated[
+        list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="All models with this label.")
+    ] = None,
+    everywhere: EverywhereOption = False,
     drain: Annotated[bool, typer.Option("--drain", help="Finish what is in flight first (the default).")] = False,
     force: Annotated[bool, typer.Option("--force", help="Kill at once.")] = False,
     timeout: Annotated[
@@ -190,11 +78,44 @@ def stop(
     wait: WaitOption = True,
     wait_timeout: WaitTimeoutOption = None,
 ) -> None:
-    """Stop a model, and see that everything it held is free. Its configuration stays."""
+    """Stop models, and see that everything they held is free. Their configuration stays."""
     if force and (drain or timeout is not None):
         raise typer.BadParameter("--force kills at once: it goes with neither --drain nor --timeout.")
+    if bool(names) + every + bool(label) != 1:
+        raise typer.BadParameter("Say which models: by NAME, --label or --all, and only one of these.")
     grace, limit = seconds(timeout, "--timeout"), seconds(wait_timeout, "--wait-timeout")
-    finish(cli, cli.client.models.stop(name, force=force, timeout=grace, reason=reason), wait=wait, timeout=limit)
+    models = cli.client.models
+    if names and len(names) == 1 and not everywhere:
+        finish(cli, models.stop(names[0], force=force, timeout=grace, reason=reason), wait=wait, timeout=limit)
+        return
+    stopped = models.stop_many(
+        names or (), label=specs.pairs(label or [], "--label"), all=every, namespace="*" if everywhere else None,
+        force=force, timeout=grace, reason=reason,
+    )  # fmt: skip
+    _finish_all(cli, stopped, wait, limit)
+
+
+def _finish_all(cli: Cli, stopped: Sequence[Stopped], wait: bool, limit: float | None) -> None:
+    """What came of each; the exit code is that of the first that failed."""
+    from modelyard.client import ModelyardError
+    from modelyard.client.errors import item_error
+
+    if not stopped:
+        cli.say("There is no such model: nothing to stop.")
+    codes, answers = [], []
+    for one in stopped:
+        answers.append(one.raw)
+        try:
+            if one.operation is None:
+                raise item_error(one.error)
+            operation = finish(cli, one.operation, wait=wait, timeout=limit, show=False)
+            answers[-1] = {**one.raw, "operation": operation.raw or one.raw["operation"]}
+        except ModelyardError as error:
+            codes.append(print_error(cli.err, error, of=one.name))
+    if cli.is_plain:
+        cli.show(answers, lambda: "")
+    if codes:
+        raise typer.Exit(codes[0])
 
 
 def restart(
@@ -232,8 +153,17 @@ def delete(
     finish(cli, cli.client.models.delete(name, force=force, timeout=grace, reason=reason), wait=wait, timeout=limit)
 
 
-def _say_endpoint(cli: Cli, operation: Operation) -> None:
-    endpoints: dict[str, Any] = cli.client.models.status(operation.model, namespace=operation.namespace).endpoints
-    path = endpoints.get("infer") or endpoints.get("proxy")
-    if path:
-        cli.say(f"  {cli.client.url}{path}")
+def terminate(
+    cli: Cli,
+    name: ModelArgument,
+    instance: Annotated[str, typer.Argument(metavar="INSTANCE", help="The instance's id.", show_default=False)],
+    force: Annotated[bool, typer.Option("--force", help="Kill at once instead of draining.")] = False,
+    timeout: Annotated[str | None, typer.Option("--timeout", help="Kill what is not done after this.")] = None,
+    reason: ReasonOption = "",
+    wait: WaitOption = True,
+    wait_timeout: WaitTimeoutOption = None,
+) -> None:
+    """End one instance of a model; another takes its place."""
+    grace, limit = seconds(timeout, "--timeout"), seconds(wait_timeout, "--wait-timeout")
+    operation = cli.client.models.terminate(name, instance, force=force, timeout=grace, reason=reason)
+    finish(cli, operation, wait=wait, timeout=limit)

@@ -113,9 +113,12 @@ def _hint(error: ModelyardError) -> str:
     if isinstance(error, client.Unauthorized):
         return "The token is read from --token-file, MODELYARD_TOKEN, or admin.token in MODELYARD_HOME."
     if isinstance(error, client.NotFound):
-        return "" if "modelyard list" in error.detail else "`modelyard list -A` shows which models there are."
+        missing = error.detail.startswith(("There is no model", "There is no such model"))
+        return "`modelyard list -A` shows which models there are." if missing else ""
     if isinstance(error, client.VersionConflict):
         return "Somebody changed it in between: look at it again, and repeat the command."
+    if any(field.path == "acknowledge_restart" for field in error.errors):
+        return "With --acknowledge-restart it is done; with --dry-run it says what changes."
     if error.code == "already_exists":
         return "`modelyard apply` changes a model that exists."
     return ""

@@ -15,12 +15,16 @@ if TYPE_CHECKING:
 
 _VERB = {
     "deploy": "Deploying", "start": "Starting", "stop": "Stopping", "restart": "Restarting", "update": "Updating",
+    "rollback": "Rolling back", "redeploy": "Redeploying", "terminate": "Ending an instance of",
     "delete": "Deleting",
 }  # fmt: skip
 _DONE = {
     "deploy": "is running", "start": "is running", "stop": "is stopped", "restart": "is running",
-    "update": "is updated", "delete": "is deleted",
+    "update": "is updated", "rollback": "is rolled back", "redeploy": "is redeployed",
+    "terminate": "has ended the instance", "delete": "is deleted",
 }  # fmt: skip
+# Of a model that does not run afterwards.
+_SET_UP = {"deploy": "is created", "update": "is updated", "rollback": "is rolled back"}
 
 
 @contextmanager
@@ -45,8 +49,9 @@ def spinning(cli: Cli, text: str) -> Generator[Callable[[str], None]]:
     yield tell
 
 
-def finish(cli: Cli, operation: Operation, *, wait: bool, timeout: float | None = None) -> Operation:
-    """Wait for an operation if asked to, and say what came of it. Gives the operation as it is then.
+def finish(cli: Cli, operation: Operation, *, wait: bool, timeout: float | None = None, show: bool = True) -> Operation:
+    """Wait for an operation if asked to, and say what came of it. Gives the operation as it is then. Without
+    ``show`` a program is told nothing: it gets the answer as part of another.
 
     Raises:
         ModelyardError: it failed, or is not done in time.
@@ -66,7 +71,7 @@ def finish(cli: Cli, operation: Operation, *, wait: bool, timeout: float | None 
         released = (operation.result or {}).get("released")
         # Of a stop the time that counts is the one that was verified, not ours.
         cli.say(f"{operation.model} {_outcome(operation)}{_released(released) if released else took}")
-    if cli.is_plain:
+    if cli.is_plain and show:
         cli.show(operation.raw, lambda: "")
     return operation
 
@@ -92,8 +97,8 @@ def _outcome(operation: Operation) -> str:
     result = operation.result or {}
     if result.get("unchanged"):
         return "is unchanged"
-    if operation.kind in ("deploy", "update") and result.get("state") not in (None, "running"):
-        return f"is {'created' if operation.kind == 'deploy' else 'updated'} ({result['state']})"
+    if operation.kind in _SET_UP and result.get("state") not in (None, "running"):
+        return f"{_SET_UP[operation.kind]} ({result['state']})"
     if operation.kind == "stop" and result.get("already"):
         return "is stopped already"
     return _DONE.get(operation.kind, operation.state)

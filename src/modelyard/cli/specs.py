@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,14 +56,7 @@ def pairs(items: Iterable[str], option: str) -> dict[str, str]:
 
 def options(items: Iterable[str], command: str | None, port: int | None) -> dict[str, Any]:
     """The engine's options; values are read as YAML, so that numbers and lists are what they look like."""
-    import yaml
-
-    found: dict[str, Any] = {}
-    for key, text in pairs(items, "--option").items():
-        try:
-            found[key] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            found[key] = text
+    found = {key: _yaml(text) for key, text in pairs(items, "--option").items()}
     if command is not None:
         found["command"] = shlex.split(command)
     if port is not None:
@@ -79,6 +72,78 @@ def pruned(tree: Mapping[str, Any]) -> dict[str, Any]:
         if inner is not None and inner != {} and inner != []:
             kept[key] = inner
     return kept
+
+
+# Below these a name is one name, whatever dots it holds, and what it stands for is text.
+_NAMED = (("container", "environment"), ("labels",))
+
+
+def patch(settings: Iterable[str], removals: Iterable[str]) -> dict[str, Any]:
+    """A merge patch from ``PATH=VALUE`` items and paths to remove. Values are read as YAML, except where only
+    text can stand.
+
+    Raises:
+        typer.BadParameter: for one without ``=``, or a path that is given twice.
+    """
+    tree: dict[str, Any] = {}
+    for path, text in pairs(settings, "--set").items():
+        parts = _parts(path)
+        _place(tree, parts, text if _is_text(parts) else _yaml(text), path)
+    for path in removals:
+        _place(tree, _parts(path), None, path)
+    return tree
+
+
+def _parts(path: str) -> list[str]:
+    parts = path.split(".")
+    for prefix in _NAMED:
+        depth = len(prefix)
+        if tuple(parts[:depth]) == prefix and len(parts) > depth:
+            return [*prefix, ".".join(parts[depth:])]
+    return parts
+
+
+def _is_text(parts: Sequence[str]) -> bool:
+    return parts in (["description"], ["source"]) or any(tuple(parts[:-1]) == prefix for prefix in _NAMED)
+
+
+def _place(tree: dict[str, Any], parts: Sequence[str], value: Any, path: str) -> None:
+    for part in parts[:-1]:
+        inner = tree.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise typer.BadParameter(f"{path!r} is within another path that is given too.")
+        tree = inner
+    if parts[-1] in tree:
+        raise typer.BadParameter(f"{path!r} is given twice, or is around another path that is given too.")
+    tree[parts[-1]] = value
+
+
+def _yaml(text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def target(text: str | None) -> dict[str, Any]:
+    """``concurrency=4`` or ``rps=50`` as an autoscaling's metric and target; ``none`` removes the target.
+
+    Raises:
+        typer.BadParameter: if it is none of these.
+    """
+    if text is None:
+        return {}
+    if text == "none":
+        return {"target": None}
+    metric, _, number = text.partition("=")
+    try:
+        return {"metric": metric, "target": float(number)}
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is no target: write concurrency=4, rps=50 or none.", param_hint="--target"
+        ) from None
 
 
 def read_manifests(file: str) -> list[Manifest]:

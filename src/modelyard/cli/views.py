@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from modelyard.cli.context import Cli, ModelArgument, command
+from modelyard.cli.context import LOOK, Cli, EverywhereOption, ModelArgument, command
 from modelyard.cli.specs import pairs
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from modelyard.client import Model, Operation, Status
+    from modelyard.client import Model, ModelRef, Operation, Status
+    from modelyard.client.types import Amount, Step, Waiting
 
-_PANEL = "Look"
 STATE_STYLE = {
     "running": "green", "stopped": "dim", "queued": "yellow", "starting": "cyan", "updating": "cyan",
     "stopping": "yellow", "idle": "blue", "error": "bold red", "deleting": "yellow", "succeeded": "green",
@@ -26,15 +26,15 @@ STATE_STYLE = {
 
 
 def register(app: typer.Typer) -> None:
-    command(app, "list", rich_help_panel=_PANEL)(list_models)
-    command(app, "status", rich_help_panel=_PANEL)(status)
-    command(app, "operations", rich_help_panel=_PANEL)(operations)
-    command(app, "version", rich_help_panel=_PANEL)(version)
+    command(app, "list", rich_help_panel=LOOK)(list_models)
+    command(app, "status", rich_help_panel=LOOK)(status)
+    command(app, "operations", rich_help_panel=LOOK)(operations)
+    command(app, "version", rich_help_panel=LOOK)(version)
 
 
 def list_models(
     cli: Cli,
-    everywhere: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Those of all namespaces.")] = False,
+    everywhere: EverywhereOption = False,
     state: Annotated[list[str] | None, typer.Option("--state", help="Only in this state.")] = None,
     engine: Annotated[str | None, typer.Option("--engine", help="Only of this engine.")] = None,
     label: Annotated[
@@ -105,12 +105,13 @@ def version(cli: Cli) -> None:
 # ------------------------------------------------------------------------------------------- rendering
 
 
-def table(*columns: str) -> Table:
+def table(*columns: str, wrap: Sequence[str] = ("MESSAGE",)) -> Table:
+    """An empty table; the columns named in ``wrap`` take as many lines as they need, the others one."""
     from rich.table import Table
 
     made = Table(box=None, pad_edge=False, header_style="bold", show_edge=False, padding=(0, 3, 0, 0))
     for column in columns:
-        made.add_column(column, no_wrap=column != "MESSAGE")
+        made.add_column(column, no_wrap=column not in wrap)
     return made
 
 
@@ -131,17 +132,19 @@ def ago(moment: datetime | None) -> str:
 
 
 def model_table(models: Iterable[Model], *, namespaces: bool = False) -> Table:
-
+    shown = list(models)
+    devices = any(instance.devices for model in shown for instance in model.status.instances)
     made = table(
-        *(["NAMESPACE"] if namespaces else []), "NAME", "STATE", "READY", "ENGINE", "MEMORY", "SINCE", "MESSAGE"
-    )
-    for model in models:
+        *(["NAMESPACE"] if namespaces else []), "NAME", "STATE", "READY", "ENGINE", *(["DEVICES"] if devices else []),
+        "MEMORY", "SINCE", "MESSAGE",
+    )  # fmt: skip
+    for model in shown:
         now = model.status
-        message = _remark(now)
         row = [
             model.name, styled(now.state), f"{now.instances_ready}/{now.instances_desired}",
-            str(model.spec.get("engine", "")), size(now.resource_allocation.get("memory_resident")),
-            ago(now.last_transition.at if now.last_transition else None), message,
+            str(model.spec.get("engine", "")), *([_devices(now) or "-"] if devices else []),
+            size(now.resource_allocation.get("memory_resident")),
+            ago(now.last_transition.at if now.last_transition else None), _remark(now),
         ]  # fmt: skip
         made.add_row(*([model.namespace] if namespaces else []), *row)
     return made
@@ -151,11 +154,54 @@ def _remark(now: Status) -> str:
     """What there is to say of a model beyond its state."""
     from rich.markup import escape
 
+    if now.waiting is not None:
+        return escape(_waiting_text(now.waiting))
+    if now.rollout is not None:
+        return rollout_text(now)
     if now.state == "running":
         return ""
     if now.state == "stopped":
         return released_text(now.released) if now.released else ""
     return escape(now.message)
+
+
+def _devices(now: Status) -> str:
+    return ", ".join(device for instance in now.instances for device in instance.devices)
+
+
+def _waiting_text(waiting: Waiting) -> str:
+    return waiting.message if waiting.place is None else f"place {waiting.place}: {waiting.message}"
+
+
+def rollout_text(now: Status) -> str:
+    """``revision 2 to 3 by surge, 1 of 2 ready, paused``; empty without a rollout."""
+    rollout = now.rollout
+    if rollout is None:
+        return ""
+    what = f"revision {rollout.before} to {rollout.after}"
+    if rollout.before == rollout.after:
+        what = f"revision {rollout.after} anew"
+    words = [f"{what} by {rollout.strategy}" if rollout.strategy else what]
+    words.append(f"{rollout.ready} of {max(now.instances_desired, rollout.ready)} ready")
+    words += [word for word, is_so in (("paused", rollout.paused), ("forced", rollout.forced)) if is_so]
+    return ", ".join(words)
+
+
+def refs_text(refs: Iterable[ModelRef]) -> str:
+    """Models by name, with the namespace of those in another than the default one."""
+    return ", ".join(ref.name if ref.namespace == "default" else str(ref) for ref in refs)
+
+
+def amount_text(amount: Amount, *, every: bool = False) -> str:
+    """``2 GPUs, 8 GiB memory, 4 cpu``; with ``every`` also what there is none of."""
+    words = []
+    if amount.gpus or every:
+        words.append(f"{amount.gpus} {'GPU' if amount.gpus == 1 else 'GPUs'}")
+    if size(amount.memory) != "-" or every:
+        words.append(f"{size(amount.memory)} memory")
+    if amount.cpu or every:
+        words.append(f"{amount.cpu:g} cpu")
+    return ", ".join(words) or "nothing that is counted"
 
 
 def size(text: object) -> str:
@@ -179,10 +225,9 @@ def status_view(now: Status, url: str) -> RenderableType:
     ]
     if (last := now.last_transition) is not None:
         rows.append(("Since", f"{last.at:%Y-%m-%d %H:%M:%S} UTC ({ago(last.at)} ago), by {escape(last.actor)}"))
-    held = now.resource_allocation
+    rows += [(key, escape(text)) for key, text in _progress(now)]
     if now.instances:
-        limit = f" of {held['memory_limit']}" if held.get("memory_limit") else ""
-        rows.append(("Holds", f"{held.get('cpu', 0):g} cpu, {size(held.get('memory_resident'))}{limit} memory"))
+        rows.append(("Holds", _holds(now)))
     if now.released and now.state == "stopped":
         rows.append(("Stop", released_text(now.released)))
     if now.failure is not None:
@@ -196,15 +241,49 @@ def status_view(now: Status, url: str) -> RenderableType:
             made.add_row(condition.type, str(condition.status), condition.reason, escape(condition.message))
         parts += ["", made]
     if now.instances:
-        made = table("INSTANCE", "PHASE", "REVISION", "PID", "MEMORY", "SINCE", "MESSAGE")
+        devices = ["DEVICES"] if _devices(now) else []
+        made = table("INSTANCE", "PHASE", "REVISION", "PID", *devices, "MEMORY", "SINCE", "MESSAGE")
         for i in now.instances:
+            own = [", ".join(i.devices) or "-"] if devices else []
             made.add_row(
-                i.id, i.phase, str(i.generation), str(i.pid or "-"), size(i.memory), ago(i.since), escape(i.message)
-            )
+                i.id, i.phase, str(i.generation), str(i.pid or "-"), *own, size(i.memory), ago(i.since),
+                escape(i.message),
+            )  # fmt: skip
         parts += ["", made]
     if now.failure is not None and now.failure.log:
         parts += ["", "[bold]Last lines of its log[/]", *(f"[dim]│[/] {escape(line)}" for line in now.failure.log)]
     return Group(*parts)
+
+
+def _progress(now: Status) -> Iterator[tuple[str, str]]:
+    """What is on its way: the queue, a rollout, the number of instances."""
+    if now.waiting is not None:
+        place = f"place {now.waiting.place} in the queue, " if now.waiting.place is not None else ""
+        # While nothing of it runs the state says why already.
+        why = "" if now.waiting.message in now.message else f": {now.waiting.message}"
+        yield "Waiting", f"{place}since {ago(now.waiting.since)}{why}"
+    if now.preempted is not None:
+        yield (
+            "Preempted",
+            f"by {refs_text([now.preempted.by])}, {ago(now.preempted.at)} ago; it comes back when there is room",
+        )
+    if now.rollout is not None:
+        yield "Rollout", rollout_text(now)
+    scale = now.scale
+    if scale is not None and (scale.max > 1 or scale.suspended):
+        why = "fixed until the next start" if scale.suspended else scale.reason
+        yield "Scale", f"{scale.desired} of {scale.min} to {scale.max}" + (f": {why}" if why else "")
+
+
+def _holds(now: Status) -> str:
+    held = now.resource_allocation
+    limit = f" of {size(held['memory_limit'])}" if held.get("memory_limit") else ""
+    words = [f"{size(held.get('memory_resident'))}{limit} memory"]
+    if held.get("cpu"):
+        words.insert(0, f"{held['cpu']:g} cpu")
+    if devices := _devices(now):
+        words.insert(0, f"{'GPU' if held.get('gpus') == 1 else 'GPUs'} {devices}")
+    return ", ".join(words)
 
 
 def _revision(now: Status) -> str:
@@ -269,7 +348,13 @@ def _operation_view(one: Operation) -> RenderableType:
         rows.append(("Reason", escape(one.reason)))
     if one.error is not None:
         rows.append(("Error", f"[red]{escape(one.error.code)}[/]  {escape(one.error.message)}"))
-    steps = table("STEP", "AT", "MESSAGE")
-    for step in one.steps:
-        steps.add_row(step.name, f"{step.at:%H:%M:%S.%f}"[:-3], escape(step.message))
-    return Group(pairs_table(rows), "", steps)
+    return Group(pairs_table(rows), "", step_table(one.steps))
+
+
+def step_table(steps: Iterable[Step]) -> Table:
+    from rich.markup import escape
+
+    made = table("STEP", "AT", "MESSAGE")
+    for step in steps:
+        made.add_row(step.name.replace("_", " "), f"{step.at:%H:%M:%S.%f}"[:-3], escape(step.message))
+    return made

@@ -30,20 +30,27 @@ from modelyard.client.errors import (
 from modelyard.client.sync import Modelyard
 from modelyard.client.tensors import Prediction
 from modelyard.client.types import (
+    Diff,
     Event,
+    FieldChange,
+    Finding,
+    Forecast,
     Instance,
     LogLine,
     Model,
     ModelMetadata,
+    ModelRef,
     Namespace,
     Operation,
     Revision,
+    SiteCapacity,
     Status,
+    Stopped,
 )
 
 __all__ = [
-    "ApiError", "AsyncModelyard", "Event", "FieldError", "Instance", "InvalidRequest", "LogLine", "Model",
-    "ModelMetadata", "Modelyard", "ModelyardError", "Namespace", "NotFound", "NotRunning", "Operation",
-    "OperationFailed", "Prediction", "Refused", "Revision", "ServerError", "Status", "TimedOut", "Unauthorized",
-    "Unreachable", "VersionConflict",
+    "ApiError", "AsyncModelyard", "Diff", "Event", "FieldChange", "FieldError", "Finding", "Forecast", "Instance",
+    "InvalidRequest", "LogLine", "Model", "ModelMetadata", "ModelRef", "Modelyard", "ModelyardError", "Namespace",
+    "NotFound", "NotRunning", "Operation", "OperationFailed", "Prediction", "Refused", "Revision", "ServerError",
+    "SiteCapacity", "Status", "Stopped", "TimedOut", "Unauthorized", "Unreachable", "VersionConflict",
 ]  # fmt: skip

@@ -13,6 +13,7 @@ import httpx2
 import msgspec
 
 from modelyard.client import calls, tensors, types
+from modelyard.client.aio_models import AsyncModels
 from modelyard.client.errors import InvalidRequest, ModelyardError, NotRunning
 from modelyard.client.locate import locate
 from modelyard.client.waiting import OperationWait, Patience
@@ -128,7 +129,7 @@ class AsyncModelyard:
         while True:
             broken: Exception | None = None
             try:
-                async with self._stream(calls.watch_events(namespace, model, after)) as source:
+                async with self.stream(calls.watch_events(namespace, model, after)) as source:
                     async for message in source:
                         patient.renew()
                         if message.data:
@@ -138,6 +139,18 @@ class AsyncModelyard:
             except (httpx2.TransportError, ModelyardError) as error:
                 broken = error
             await asyncio.sleep(patient.pause(broken))
+
+    async def capacity(self, *, site: str | None = None) -> Sequence[types.SiteCapacity]:
+        """What each site has, who holds it and who waits for it."""
+        return await self.send(calls.capacity(site))
+
+    async def examine(self) -> Sequence[types.Finding]:
+        """What belongs to nothing any more: processes, folders, sockets, rows."""
+        return await self.send(calls.examine())
+
+    async def clear(self, findings: Sequence[types.Finding] | None = None) -> Sequence[types.Finding]:
+        """Clear these (None: all that is found), and say of each whether it is gone."""
+        return await self.send(calls.clear(findings))
 
     async def version(self) -> dict[str, Any]:
         return await self.send(calls.version())
@@ -186,7 +199,8 @@ class AsyncModelyard:
             self._http.headers["Authorization"] = f"Bearer {place.token}"
 
     @asynccontextmanager
-    async def _stream(self, call: calls.Call[Any]) -> AsyncGenerator[httpx2.EventSource]:
+    async def stream(self, call: calls.Call[Any]) -> AsyncGenerator[httpx2.EventSource]:
+        """Send one call, once, and read what it answers as server-sent events."""
         self._find()
         request = self._http.stream(
             call.method, call.path, params=call.params, timeout=call.timeout,
@@ -197,113 +211,6 @@ class AsyncModelyard:
                 await response.aread()
                 calls.check(response)
             yield httpx2.EventSource(response)
-
-
-class AsyncModels:
-    """The models; ``namespace`` defaults to the client's, ``"*"`` lists those of all."""
-
-    def __init__(self, client: AsyncModelyard) -> None:
-        self._client = client
-
-    def _ns(self, namespace: str | None) -> str:
-        return namespace or self._client.namespace
-
-    async def create(
-        self, name: str, spec: Mapping[str, Any], *, namespace: str | None = None, desired: str = "running",
-        reason: str = "",
-    ) -> types.Operation:  # fmt: skip
-        """Create and start a model, or only create it with ``desired="stopped"``."""
-        return await self._client.send(calls.create_model(self._ns(namespace), name, spec, desired, reason))
-
-    async def get(self, name: str, *, namespace: str | None = None) -> types.Model:
-        return await self._client.send(calls.get_model(self._ns(namespace), name))
-
-    def list(
-        self, *, namespace: str | None = None, state: Sequence[str] = (), engine: str | None = None,
-        label: Mapping[str, str] | None = None, search: str | None = None, sort: str | None = None,
-        page_size: int | None = None,
-    ) -> AsyncIterator[types.Model]:  # fmt: skip
-        """All models that match, page after page."""
-        return self._client.pages(
-            calls.list_models(
-                self._ns(namespace), state=state, engine=engine, label=label, search=search, sort=sort,
-                page_size=page_size,
-            )
-        )  # fmt: skip
-
-    async def update(
-        self, name: str, spec: Mapping[str, Any], *, namespace: str | None = None, reason: str = "",
-        version: int | None = None,
-    ) -> types.Operation:  # fmt: skip
-        """Change what ``spec`` names and leave the rest (a JSON merge patch: None removes). With ``version``
-        only if the model still is at that version."""
-        return await self._client.send(calls.patch_model(self._ns(namespace), name, spec, reason, version))
-
-    async def replace(
-        self, name: str, spec: Mapping[str, Any], *, namespace: str | None = None, reason: str = "",
-        version: int | None = None,
-    ) -> types.Operation:  # fmt: skip
-        """Make ``spec`` the whole spec."""
-        return await self._client.send(calls.replace_model(self._ns(namespace), name, spec, reason, version))
-
-    async def delete(
-        self, name: str, *, namespace: str | None = None, force: bool = False, timeout: float | str | None = None,
-        reason: str = "",
-    ) -> types.Operation:  # fmt: skip
-        """Stop a model as :meth:`stop` does, and forget it."""
-        return await self._client.send(calls.delete_model(self._ns(namespace), name, force, timeout, reason))
-
-    async def start(self, name: str, *, namespace: str | None = None, reason: str = "") -> types.Operation:
-        return await self._client.send(calls.start_model(self._ns(namespace), name, reason))
-
-    async def stop(
-        self, name: str, *, namespace: str | None = None, force: bool = False, timeout: float | str | None = None,
-        reason: str = "",
-    ) -> types.Operation:  # fmt: skip
-        """Finish what is in flight, for ``timeout`` (seconds or ``"30s"``) at most, then end every instance;
-        with ``force`` end them now."""
-        return await self._client.send(calls.stop_model(self._ns(namespace), name, force, timeout, reason))
-
-    async def restart(self, name: str, *, namespace: str | None = None, reason: str = "") -> types.Operation:
-        """New instances of the same spec."""
-        return await self._client.send(calls.restart_model(self._ns(namespace), name, reason))
-
-    async def status(self, name: str, *, namespace: str | None = None) -> types.Status:
-        return await self._client.send(calls.model_status(self._ns(namespace), name))
-
-    async def instances(self, name: str, *, namespace: str | None = None) -> Sequence[types.Instance]:
-        return await self._client.send(calls.model_instances(self._ns(namespace), name))
-
-    async def revisions(self, name: str, *, namespace: str | None = None) -> Sequence[types.Revision]:
-        """Newest first."""
-        return await self._client.send(calls.model_revisions(self._ns(namespace), name))
-
-    async def revision(self, name: str, generation: int, *, namespace: str | None = None) -> types.Revision:
-        return await self._client.send(calls.model_revision(self._ns(namespace), name, generation))
-
-    def events(
-        self, name: str, *, namespace: str | None = None, page_size: int | None = None
-    ) -> AsyncIterator[types.Event]:
-        """Newest first, page after page."""
-        return self._client.pages(calls.model_events(self._ns(namespace), name, page_size))
-
-    async def logs(
-        self, name: str, *, namespace: str | None = None, instance: str | None = None, tail: int | None = None,
-        follow: bool = False,
-    ) -> AsyncIterator[types.LogLine]:  # fmt: skip
-        """The last ``tail`` lines of one instance or of all; with ``follow`` new ones as they come."""
-        call = calls.model_logs(self._ns(namespace), name, instance, tail, follow)
-        if not follow:
-            for line in await self._client.send(call):
-                yield line
-            return
-        try:
-            async with self._client._stream(call) as source:
-                async for message in source:
-                    if message.event == "line":
-                        yield msgspec.convert(message.json(), types.LogLine)
-        except httpx2.TransportError as error:
-            raise calls.connection_error(error, self._client.url) from error
 
 
 class AsyncOperations:
@@ -351,8 +258,15 @@ class AsyncNamespaces:
     def __init__(self, client: AsyncModelyard) -> None:
         self._client = client
 
-    async def create(self, name: str, *, description: str = "") -> types.Namespace:
-        return await self._client.send(calls.create_namespace(name, description))
+    async def create(
+        self, name: str, *, description: str = "", quota: Mapping[str, Any] | None = None
+    ) -> types.Namespace:
+        """``quota`` as in :meth:`set_quota`."""
+        return await self._client.send(calls.create_namespace(name, description, quota))
+
+    async def set_quota(self, name: str, quota: Mapping[str, Any]) -> types.Namespace:
+        """What its instances may hold at a time: ``cpu``, ``memory``, ``gpus``. What is left out stays, None lifts."""
+        return await self._client.send(calls.set_quota(name, quota))
 
     async def get(self, name: str) -> types.Namespace:
         return await self._client.send(calls.get_namespace(name))

@@ -1,4 +1,7 @@
-"""Every request of the API as a value, and what becomes of its answer: no I/O, shared by both clients."""
+"""Every request of the API as a value, and what becomes of its answer: no I/O, shared by both clients.
+
+Those on models are in :mod:`modelyard.client.model_calls`.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ DEFAULT_NAMESPACE = "default"
 EVERYWHERE = "*"
 # The server answers a wait this long after it began, at the latest; the client reads a little longer.
 WAIT = 30.0
-_READ = 60.0
+READ = 60.0
 _CONNECT = 5.0
 
 _ATTEMPTS = 6
@@ -42,7 +45,7 @@ class Call(Generic[T]):
     headers: Mapping[str, str] = field(default_factory=dict)
     content: bytes | None = None
     repeatable: bool = True
-    read_timeout: float | None = _READ
+    read_timeout: float | None = READ
 
     @property
     def timeout(self) -> httpx2.Timeout:
@@ -131,31 +134,35 @@ def next_page(call: Call[types.Page[T]], token: str) -> Call[types.Page[T]]:
 # ------------------------------------------------------------------------------------------- building
 
 
-def get(path: str, read: Callable[[Any], T], timeout: float | None = _READ, /, **params: object) -> Call[T]:
-    return Call(method="GET", path=path, read=read, params=_params(params), read_timeout=timeout)
+def get(path: str, read: Callable[[Any], T], timeout: float | None = READ, /, **params: object) -> Call[T]:
+    return Call(method="GET", path=path, read=read, params=query(params), read_timeout=timeout)
 
 
-def post(path: str, read: Callable[[Any], T], body: object, *, keyed: bool = True) -> Call[T]:
+def post(path: str, read: Callable[[Any], T], body: object, *, keyed: bool = True, **params: object) -> Call[T]:
     """With a key the server answers a repeated POST with what the first one did."""
     headers = {"Content-Type": "application/json"}
     if keyed:
         headers["Idempotency-Key"] = str(uuid.uuid4())
     content = msgspec.json.encode(body)
-    return Call(method="POST", path=path, read=read, content=content, headers=headers, repeatable=keyed)
+    return Call(
+        method="POST", path=path, read=read, content=content, headers=headers, params=query(params), repeatable=keyed
+    )
 
 
-def _write(method: str, path: str, read: Callable[[Any], T], body: object, version: int | None) -> Call[T]:
+def write(
+    method: str, path: str, read: Callable[[Any], T], body: object, version: int | None = None, **params: object
+) -> Call[T]:
     headers = {"Content-Type": "application/merge-patch+json" if method == "PATCH" else "application/json"}
     if version is not None:
         headers["If-Match"] = f'"{version}"'
     # Writing the same spec twice changes nothing the second time, but with If-Match it would be refused.
     return Call(
         method=method, path=path, read=read, content=msgspec.json.encode(body), headers=headers,
-        repeatable=version is None,
+        params=query(params), repeatable=version is None,
     )  # fmt: skip
 
 
-def _params(values: Mapping[str, object]) -> dict[str, str | list[str]]:
+def query(values: Mapping[str, object]) -> dict[str, str | list[str]]:
     params: dict[str, str | list[str]] = {}
     for name, value in values.items():
         if isinstance(value, bool):
@@ -167,118 +174,19 @@ def _params(values: Mapping[str, object]) -> dict[str, str | list[str]]:
     return params
 
 
-def _seconds(value: float | str | None) -> str | None:
+def seconds(value: float | str | None) -> str | None:
     return value if isinstance(value, str) or value is None else f"{round(value * 1000)}ms"
 
 
-def _models(namespace: str) -> str:
+def models_path(namespace: str) -> str:
     return f"{API}/namespaces/{quote(namespace, safe='')}/models"
 
 
 def model_path(namespace: str, name: str, *rest: str) -> str:
-    return "/".join([_models(namespace), quote(name, safe=""), *rest])
+    return "/".join([models_path(namespace), quote(name, safe=""), *rest])
 
 
 _operation = partial(types.parse, types.Operation)
-
-
-# ------------------------------------------------------------------------------------------- models
-
-
-def create_model(
-    namespace: str, name: str, spec: Mapping[str, Any], desired: str, reason: str
-) -> Call[types.Operation]:
-    body = {"name": name, "spec": spec, "desired": desired, "reason": reason}
-    return post(_models(namespace), _operation, body)
-
-
-def get_model(namespace: str, name: str) -> Call[types.Model]:
-    return get(model_path(namespace, name), partial(types.parse, types.Model))
-
-
-def list_models(
-    namespace: str, *, state: Sequence[str], engine: str | None, label: Mapping[str, str] | None, search: str | None,
-    sort: str | None, page_size: int | None,
-) -> Call[types.Page[types.Model]]:  # fmt: skip
-    everywhere = namespace == EVERYWHERE
-    labels = [f"{key}={value}" for key, value in (label or {}).items()]
-    return get(
-        f"{API}/models" if everywhere else _models(namespace), partial(types.parse_page, types.Model), _READ,
-        state=state, engine=engine, label=labels, search=search, sort=sort, page_size=page_size,
-        all_namespaces=True if everywhere else None,
-    )  # fmt: skip
-
-
-def replace_model(
-    namespace: str, name: str, spec: Mapping[str, Any], reason: str, version: int | None
-) -> Call[types.Operation]:
-    return _write("PUT", model_path(namespace, name), _operation, {"spec": spec, "reason": reason}, version)
-
-
-def patch_model(
-    namespace: str, name: str, patch: Mapping[str, Any], reason: str, version: int | None
-) -> Call[types.Operation]:
-    return _write("PATCH", model_path(namespace, name), _operation, {"spec": patch, "reason": reason}, version)
-
-
-def delete_model(
-    namespace: str, name: str, force: bool, timeout: float | str | None, reason: str
-) -> Call[types.Operation]:
-    # A second DELETE would answer 404 for a model that the first has deleted.
-    params = _params({"force": force or None, "timeout": _seconds(timeout), "reason": reason})
-    return Call(method="DELETE", path=model_path(namespace, name), read=_operation, params=params, repeatable=False)
-
-
-def start_model(namespace: str, name: str, reason: str) -> Call[types.Operation]:
-    return post(model_path(namespace, name, "start"), _operation, {"reason": reason})
-
-
-def stop_model(
-    namespace: str, name: str, force: bool, timeout: float | str | None, reason: str
-) -> Call[types.Operation]:
-    body: dict[str, object] = {"graceful": not force, "reason": reason}
-    if timeout is not None:
-        body["timeout"] = timeout
-    return post(model_path(namespace, name, "stop"), _operation, body)
-
-
-def restart_model(namespace: str, name: str, reason: str) -> Call[types.Operation]:
-    return post(model_path(namespace, name, "restart"), _operation, {"reason": reason})
-
-
-def model_status(namespace: str, name: str) -> Call[types.Status]:
-    return get(model_path(namespace, name, "status"), partial(types.parse, types.Status))
-
-
-def model_instances(namespace: str, name: str) -> Call[list[types.Instance]]:
-    return get(model_path(namespace, name, "instances"), partial(types.parse_items, types.Instance))
-
-
-def model_revisions(namespace: str, name: str) -> Call[list[types.Revision]]:
-    return get(model_path(namespace, name, "revisions"), partial(types.parse_items, types.Revision))
-
-
-def model_revision(namespace: str, name: str, generation: int) -> Call[types.Revision]:
-    path = model_path(namespace, name, "revisions", str(generation))
-    return get(path, partial(types.parse, types.Revision))
-
-
-def model_events(namespace: str, name: str, page_size: int | None) -> Call[types.Page[types.Event]]:
-    path = model_path(namespace, name, "events")
-    return get(path, partial(types.parse_page, types.Event), _READ, page_size=page_size)
-
-
-def model_logs(
-    namespace: str, name: str, instance: str | None, tail: int | None, follow: bool
-) -> Call[list[types.LogLine]]:
-    return get(
-        model_path(namespace, name, "logs"), _log_lines, None if follow else _READ,
-        instance=instance, tail=tail, follow=follow or None,
-    )  # fmt: skip
-
-
-def _log_lines(data: Any) -> list[types.LogLine]:
-    return msgspec.convert(data["items"], list[types.LogLine])
 
 
 # ------------------------------------------------------------------------------------------- the rest
@@ -293,21 +201,21 @@ def list_operations(
 ) -> Call[types.Page[types.Operation]]:
     parse = partial(types.parse_page, types.Operation)
     return get(
-        f"{API}/operations", parse, _READ, namespace=namespace, model=model, done=done, page_size=page_size
+        f"{API}/operations", parse, READ, namespace=namespace, model=model, done=done, page_size=page_size
     )  # fmt: skip
 
 
-def wait_operation(operation_id: str, seconds: float) -> Call[types.Operation]:
+def wait_operation(operation_id: str, patience: float) -> Call[types.Operation]:
     path = f"{API}/operations/{quote(operation_id, safe='')}/wait"
-    return get(path, _operation, seconds + 10, timeout=_seconds(seconds))
+    return get(path, _operation, patience + 10, timeout=seconds(patience))
 
 
 def cancel_operation(operation_id: str) -> Call[types.Operation]:
     return post(f"{API}/operations/{quote(operation_id, safe='')}/cancel", _operation, {}, keyed=False)
 
 
-def create_namespace(name: str, description: str) -> Call[types.Namespace]:
-    body = {"name": name, "description": description}
+def create_namespace(name: str, description: str, quota: Mapping[str, Any] | None) -> Call[types.Namespace]:
+    body = {"name": name, "description": description, "quota": quota or {}}
     return post(f"{API}/namespaces", partial(types.parse, types.Namespace), body, keyed=False)
 
 
@@ -319,6 +227,11 @@ def list_namespaces() -> Call[list[types.Namespace]]:
     return get(f"{API}/namespaces", partial(types.parse_items, types.Namespace))
 
 
+def set_quota(name: str, quota: Mapping[str, Any]) -> Call[types.Namespace]:
+    path = f"{API}/namespaces/{quote(name, safe='')}"
+    return write("PATCH", path, partial(types.parse, types.Namespace), {"quota": quota})
+
+
 def delete_namespace(name: str) -> Call[None]:
     path = f"{API}/namespaces/{quote(name, safe='')}"
     return Call(method="DELETE", path=path, read=lambda _: None, repeatable=False)
@@ -326,13 +239,28 @@ def delete_namespace(name: str) -> Call[None]:
 
 def list_events(namespace: str | None, model: str | None, page_size: int | None) -> Call[types.Page[types.Event]]:
     parse = partial(types.parse_page, types.Event)
-    return get(f"{API}/events", parse, _READ, namespace=namespace, model=model, page_size=page_size)
+    return get(f"{API}/events", parse, READ, namespace=namespace, model=model, page_size=page_size)
 
 
 def watch_events(namespace: str | None, model: str | None, after: int | None) -> Call[None]:
     headers = {} if after is None else {"Last-Event-ID": str(after)}
     call: Call[None] = get(f"{API}/events", lambda _: None, None, follow=True, namespace=namespace, model=model)
     return replace(call, headers=headers)
+
+
+def capacity(site: str | None) -> Call[list[types.SiteCapacity]]:
+    return get(f"{API}/capacity", partial(types.parse_items, types.SiteCapacity), READ, site=site)
+
+
+def examine() -> Call[list[types.Finding]]:
+    return get(f"{API}/doctor", partial(types.parse_items, types.Finding))
+
+
+def clear(findings: Sequence[types.Finding] | None) -> Call[list[types.Finding]]:
+    """Clearing what is gone already does nothing."""
+    items = None if findings is None else [{"kind": f.kind, "id": f.id} for f in findings]
+    call = post(f"{API}/doctor", partial(types.parse_items, types.Finding), {"items": items}, keyed=False)
+    return replace(call, repeatable=True)
 
 
 def version() -> Call[dict[str, Any]]:

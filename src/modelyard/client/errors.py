@@ -26,7 +26,7 @@ from typing import Any
 
 import msgspec
 
-from modelyard.client.types import Operation
+from modelyard.client.types import ItemError, Operation
 
 
 class FieldError(msgspec.Struct, frozen=True):
@@ -149,6 +149,14 @@ def api_error(status: int, body: object, request_id: str) -> ApiError:
     """The error for an answer of ``status`` 400 or more; ``body`` is its JSON, or anything else."""
     known = body if isinstance(body, Mapping) else {}
     return _CLASSES.get(status, ServerError)(status, known, request_id)
+
+
+def item_error(error: ItemError | None) -> ApiError:
+    """The error that one of many would have raised, had it been asked for alone."""
+    if error is None:
+        return ServerError(500, {})
+    status = 404 if error.code == "not_found" else 409
+    return api_error(status, {"code": error.code, "detail": error.detail, "allowed": error.allowed}, "")
 
 
 def _field_errors(items: object) -> list[FieldError]:

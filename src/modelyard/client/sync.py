@@ -15,6 +15,7 @@ import msgspec
 from modelyard.client import calls, tensors, types
 from modelyard.client.errors import InvalidRequest, ModelyardError, NotRunning
 from modelyard.client.locate import locate
+from modelyard.client.sync_models import Models
 from modelyard.client.waiting import OperationWait, Patience
 
 T = TypeVar("T")
@@ -126,7 +127,7 @@ class Modelyard:
         while True:
             broken: Exception | None = None
             try:
-                with self._stream(calls.watch_events(namespace, model, after)) as source:
+                with self.stream(calls.watch_events(namespace, model, after)) as source:
                     for message in source:
                         patient.renew()
                         if message.data:
@@ -136,6 +137,18 @@ class Modelyard:
             except (httpx2.TransportError, ModelyardError) as error:
                 broken = error
             time.sleep(patient.pause(broken))
+
+    def capacity(self, *, site: str | None = None) -> Sequence[types.SiteCapacity]:
+        """What each site has, who holds it and who waits for it."""
+        return self.send(calls.capacity(site))
+
+    def examine(self) -> Sequence[types.Finding]:
+        """What belongs to nothing any more: processes, folders, sockets, rows."""
+        return self.send(calls.examine())
+
+    def clear(self, findings: Sequence[types.Finding] | None = None) -> Sequence[types.Finding]:
+        """Clear these (None: all that is found), and say of each whether it is gone."""
+        return self.send(calls.clear(findings))
 
     def version(self) -> dict[str, Any]:
         return self.send(calls.version())
@@ -183,7 +196,8 @@ class Modelyard:
             self._http.headers["Authorization"] = f"Bearer {place.token}"
 
     @contextmanager
-    def _stream(self, call: calls.Call[Any]) -> Generator[httpx2.EventSource]:
+    def stream(self, call: calls.Call[Any]) -> Generator[httpx2.EventSource]:
+        """Send one call, once, and read what it answers as server-sent events."""
         self._find()
         request = self._http.stream(
             call.method, call.path, params=call.params, timeout=call.timeout,
@@ -194,110 +208,6 @@ class Modelyard:
                 response.read()
                 calls.check(response)
             yield httpx2.EventSource(response)
-
-
-class Models:
-    """The models; ``namespace`` defaults to the client's, ``"*"`` lists those of all."""
-
-    def __init__(self, client: Modelyard) -> None:
-        self._client = client
-
-    def _ns(self, namespace: str | None) -> str:
-        return namespace or self._client.namespace
-
-    def create(
-        self, name: str, spec: Mapping[str, Any], *, namespace: str | None = None, desired: str = "running",
-        reason: str = "",
-    ) -> types.Operation:  # fmt: skip
-        """Create and start a model, or only create it with ``desired="stopped"``."""
-        return self._client.send(calls.create_model(self._ns(namespace), name, spec, desired, reason))
-
-    def get(self, name: str, *, namespace: str | None = None) -> types.Model:
-        return self._client.send(calls.get_model(self._ns(namespace), name))
-
-    def list(
-        self, *, namespace: str | None = None, state: Sequence[str] = (), engine: str | None = None,
-        label: Mapping[str, str] | None = None, search: str | None = None, sort: str | None = None,
-        page_size: int | None = None,
-    ) -> Iterator[types.Model]:  # fmt: skip
-        """All models that match, page after page."""
-        return self._client.pages(
-            calls.list_models(
-                self._ns(namespace), state=state, engine=engine, label=label, search=search, sort=sort,
-                page_size=page_size,
-            )
-        )  # fmt: skip
-
-    def update(
-        self, name: str, spec: Mapping[str, Any], *, namespace: str | None = None, reason: str = "",
-        version: int | None = None,
-    ) -> types.Operation:  # fmt: skip
-        """Change what ``spec`` names and leave the rest (a JSON merge patch: None removes). With ``version``
-        only if the model still is at that version."""
-        return self._client.send(calls.patch_model(self._ns(namespace), name, spec, reason, version))
-
-    def replace(
-        self, name: str, spec: Mapping[str, Any], *, namespace: str | None = None, reason: str = "",
-        version: int | None = None,
-    ) -> types.Operation:  # fmt: skip
-        """Make ``spec`` the whole spec."""
-        return self._client.send(calls.replace_model(self._ns(namespace), name, spec, reason, version))
-
-    def delete(
-        self, name: str, *, namespace: str | None = None, force: bool = False, timeout: float | str | None = None,
-        reason: str = "",
-    ) -> types.Operation:  # fmt: skip
-        """Stop a model as :meth:`stop` does, and forget it."""
-        return self._client.send(calls.delete_model(self._ns(namespace), name, force, timeout, reason))
-
-    def start(self, name: str, *, namespace: str | None = None, reason: str = "") -> types.Operation:
-        return self._client.send(calls.start_model(self._ns(namespace), name, reason))
-
-    def stop(
-        self, name: str, *, namespace: str | None = None, force: bool = False, timeout: float | str | None = None,
-        reason: str = "",
-    ) -> types.Operation:  # fmt: skip
-        """Finish what is in flight, for ``timeout`` (seconds or ``"30s"``) at most, then end every instance;
-        with ``force`` end them now."""
-        return self._client.send(calls.stop_model(self._ns(namespace), name, force, timeout, reason))
-
-    def restart(self, name: str, *, namespace: str | None = None, reason: str = "") -> types.Operation:
-        """New instances of the same spec."""
-        return self._client.send(calls.restart_model(self._ns(namespace), name, reason))
-
-    def status(self, name: str, *, namespace: str | None = None) -> types.Status:
-        return self._client.send(calls.model_status(self._ns(namespace), name))
-
-    def instances(self, name: str, *, namespace: str | None = None) -> Sequence[types.Instance]:
-        return self._client.send(calls.model_instances(self._ns(namespace), name))
-
-    def revisions(self, name: str, *, namespace: str | None = None) -> Sequence[types.Revision]:
-        """Newest first."""
-        return self._client.send(calls.model_revisions(self._ns(namespace), name))
-
-    def revision(self, name: str, generation: int, *, namespace: str | None = None) -> types.Revision:
-        return self._client.send(calls.model_revision(self._ns(namespace), name, generation))
-
-    def events(self, name: str, *, namespace: str | None = None, page_size: int | None = None) -> Iterator[types.Event]:
-        """Newest first, page after page."""
-        return self._client.pages(calls.model_events(self._ns(namespace), name, page_size))
-
-    def logs(
-        self, name: str, *, namespace: str | None = None, instance: str | None = None, tail: int | None = None,
-        follow: bool = False,
-    ) -> Iterator[types.LogLine]:  # fmt: skip
-        """The last ``tail`` lines of one instance or of all; with ``follow`` new ones as they come."""
-        call = calls.model_logs(self._ns(namespace), name, instance, tail, follow)
-        if not follow:
-            yield from self._client.send(call)
-            return
-        try:
-            with self._client._stream(call) as source:
-                for message in source:
-                    if message.event == "line":
-                        yield msgspec.convert(message.json(), types.LogLine)
-        except httpx2.TransportError as error:
-            raise calls.connection_error(error, self._client.url) from error
 
 
 class Operations:
@@ -345,8 +255,13 @@ class Namespaces:
     def __init__(self, client: Modelyard) -> None:
         self._client = client
 
-    def create(self, name: str, *, description: str = "") -> types.Namespace:
-        return self._client.send(calls.create_namespace(name, description))
+    def create(self, name: str, *, description: str = "", quota: Mapping[str, Any] | None = None) -> types.Namespace:
+        """``quota`` as in :meth:`set_quota`."""
+        return self._client.send(calls.create_namespace(name, description, quota))
+
+    def set_quota(self, name: str, quota: Mapping[str, Any]) -> types.Namespace:
+        """What its instances may hold at a time: ``cpu``, ``memory``, ``gpus``. What is left out stays, None lifts."""
+        return self._client.send(calls.set_quota(name, quota))
 
     def get(self, name: str) -> types.Namespace:
         return self._client.send(calls.get_namespace(name))

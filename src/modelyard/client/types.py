@@ -42,6 +42,14 @@ class Condition(msgspec.Struct, kw_only=True):
     since: datetime | None = None
 
 
+class ModelRef(msgspec.Struct, kw_only=True, frozen=True):
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
 class Instance(Resource):
     """One replica: its ``phase`` is ``starting``, ``ready`` or ``terminating``."""
 
@@ -51,6 +59,7 @@ class Instance(Resource):
     since: datetime | None = None
     pid: int | None = None
     memory: str = "0"
+    devices: list[str] = []
     processes: int = 0
     message: str = ""
 
@@ -60,6 +69,47 @@ class Failure(msgspec.Struct, kw_only=True):
     message: str
     instance: str | None = None
     log: list[str] = []
+
+
+class Waiting(msgspec.Struct, kw_only=True):
+    """Why a model waits for capacity. ``place`` 1 is next; ``kinds`` are what is short, ``holders`` who holds of it."""
+
+    message: str
+    reason: str = ""
+    since: datetime | None = None
+    place: int | None = None
+    kinds: list[str] = []
+    holders: list[ModelRef] = []
+
+
+class Rollout(msgspec.Struct, kw_only=True, rename={"before": "from", "after": "to"}):
+    """The replacement of the instances of one revision by those of another; ``ready`` are the new ones that are."""
+
+    before: int
+    after: int
+    strategy: str = ""
+    began_at: datetime | None = None
+    ready: int = 0
+    paused: bool = False
+    forced: bool = False
+
+
+class Scale(msgspec.Struct, kw_only=True):
+    """How many instances are wanted now, and why. ``suspended``: nothing scales them."""
+
+    desired: int
+    min: int
+    max: int
+    since: datetime | None = None
+    reason: str = ""
+    suspended: bool = False
+
+
+class Preempted(msgspec.Struct, kw_only=True):
+    """The model gave up its place to another and comes back when there is room."""
+
+    by: ModelRef
+    at: datetime
 
 
 class Status(Resource):
@@ -81,6 +131,10 @@ class Status(Resource):
     instances_desired: int = 0
     resource_allocation: dict[str, Any] = {}
     endpoints: dict[str, str | None] = {}
+    waiting: Waiting | None = None
+    rollout: Rollout | None = None
+    scale: Scale | None = None
+    preempted: Preempted | None = None
     released: dict[str, Any] | None = None
     failure: Failure | None = None
     retry_at: datetime | None = None
@@ -103,13 +157,35 @@ class Model(Resource):
 
 
 class Revision(Resource):
-    """The frozen spec of one generation."""
+    """The frozen spec of one generation. ``current`` is in effect, ``good`` was fully ready; ``failure`` says why its
+    rollout was given up."""
 
     generation: int
     spec: dict[str, Any]
     created_at: datetime
     actor: str = ""
     reason: str = ""
+    current: bool = False
+    good: bool = False
+    failure: Failure | None = None
+
+
+class FieldChange(msgspec.Struct, kw_only=True):
+    """One field that differs, by its path in the spec. ``effect`` is what changing it does to a model that runs:
+    ``metadata``, ``features``, ``autoscaling``, ``container`` or ``rollout``."""
+
+    path: str
+    before: Any = None
+    after: Any = None
+    effect: str = ""
+
+
+class Diff(Resource, rename={"before": "from", "after": "to"}):
+    """What going from one revision to another changes."""
+
+    before: int
+    after: int
+    changes: list[FieldChange] = []
 
 
 class Step(msgspec.Struct, kw_only=True):
@@ -156,10 +232,125 @@ class Event(Resource):
     data: dict[str, Any] = {}
 
 
+class Quota(msgspec.Struct, kw_only=True):
+    """What a namespace's instances may hold at a time; None, as much as there is."""
+
+    cpu: float | None = None
+    memory: str | None = None
+    gpus: int | None = None
+
+
+class Amount(msgspec.Struct, kw_only=True):
+    """Cores, memory, whole devices."""
+
+    cpu: float = 0.0
+    memory: str = "0"
+    gpus: int = 0
+
+
 class Namespace(Resource):
+    """``usage`` is what its instances hold now."""
+
     name: str
     description: str = ""
     created_at: datetime | None = None
+    quota: Quota = msgspec.field(default_factory=Quota)
+    usage: Amount = msgspec.field(default_factory=Amount)
+
+
+class Forecast(Resource):
+    """What would come of a request, had it been made. ``each`` is what one instance needs, ``count`` how many are
+    wanted; ``must_stop`` are the models that would have to stop for it to fit."""
+
+    fits: bool
+    each: Amount
+    count: int
+    free: Amount
+    waiting: Waiting | None = None
+    place: int | None = None
+    must_stop: list[ModelRef] = []
+    would_preempt: list[ModelRef] = []
+    strategy: str | None = None
+    changes: list[FieldChange] = []
+    needs_acknowledgement: bool = False
+
+
+class ItemError(msgspec.Struct, kw_only=True):
+    """Why nothing came of one of many."""
+
+    code: str
+    detail: str
+    allowed: list[str] = []
+
+
+class Stopped(Resource):
+    """What became of one model of many: its ``operation``, or why there is none."""
+
+    namespace: str
+    name: str
+    operation: Operation | None = None
+    error: ItemError | None = None
+
+
+class Device(msgspec.Struct, kw_only=True):
+    id: str
+    kind: str = ""
+    name: str = ""
+    memory: str | None = None
+    holder: ModelRef | None = None
+
+
+class Inventory(msgspec.Struct, kw_only=True):
+    cpu: float = 0.0
+    memory: str = "0"
+    devices: list[Device] = []
+
+
+class Holding(msgspec.Struct, kw_only=True):
+    """What one instance holds."""
+
+    namespace: str
+    model: str
+    instance: str
+    cpu: float = 0.0
+    memory: str = "0"
+    devices: list[str] = []
+
+
+class Queued(msgspec.Struct, kw_only=True):
+    """A model that waits: ``count`` instances of ``each`` are missing."""
+
+    place: int
+    namespace: str
+    model: str
+    each: Amount
+    count: int
+    priority: int = 0
+    since: datetime | None = None
+    reason: str = ""
+    message: str = ""
+    holders: list[ModelRef] = []
+
+
+class SiteCapacity(Resource):
+    """What one site has, who holds it, who waits for it."""
+
+    site: str
+    inventory: Inventory
+    held: Amount
+    free: Amount
+    holdings: list[Holding] = []
+    queue: list[Queued] = []
+
+
+class Finding(Resource):
+    """Something that belongs to nothing any more; after a clear, whether it is gone, or why not."""
+
+    kind: str
+    id: str
+    message: str = ""
+    cleared: bool = False
+    error: str | None = None
 
 
 class LogLine(msgspec.Struct, kw_only=True):

@@ -7,22 +7,25 @@ another control process could not find out again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from modelyard.backends.port import Backend, Member
-from modelyard.control.admission import UNLIMITED, Admission, reserves
+from modelyard.control.admission import Admission
 from modelyard.control.changes import ChangeFeed
-from modelyard.control.ports import Closed, Endpoint, Gateway, Route, Store
+from modelyard.control.demand import DemandBook
+from modelyard.control.ports import Closed, Endpoint, Fence, Gateway, Hold, Route, Store
+from modelyard.domain.actions import CONTROLLER, Converge, Forget, Plan, Release, Remove
+from modelyard.domain.capacity import Ledger
 from modelyard.domain.commands import Change
 from modelyard.domain.errors import VersionConflict
-from modelyard.domain.model import Event, Model, ModelRef, Target
-from modelyard.domain.observation import Capacity, Observation
+from modelyard.domain.model import Event, Failure, Model, ModelRef, Target
+from modelyard.domain.observation import Observation
 from modelyard.domain.operations import settle
-from modelyard.domain.plan import CONTROLLER, Converge, Forget, Plan, Release, Remove, plan
-from modelyard.domain.spec import Spec
+from modelyard.domain.plan import plan
+from modelyard.domain.spec import Preempt, Spec
 from modelyard.domain.states import State
 
 log = logging.getLogger(__name__)
@@ -41,51 +44,107 @@ class Outcome:
     state: State | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What all actors of one site share. ``look`` has the models that it is given looked at soon."""
+
+    store: Store
+    feed: ChangeFeed
+    gateway: Gateway
+    admission: Admission
+    demand: DemandBook
+    clock: Clock
+    look: Callable[[Sequence[ModelRef]], None]
+    fence: Fence | None = None
+
+
 class ModelActor:
     """Reconciles one model. Not reentrant: the reconciler runs one pass at a time."""
 
-    def __init__(
-        self,
-        ref: ModelRef,
-        store: Store,
-        feed: ChangeFeed,
-        backend: Backend,
-        gateway: Gateway,
-        admission: Admission,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, ref: ModelRef, around: Surroundings, backend: Backend, model: Model | None = None) -> None:
         self.ref = ref
-        self._store = store
-        self._feed = feed
+        self._around = around
+        self._store = around.store
+        self._gateway = around.gateway
         self._backend = backend
-        self._gateway = gateway
-        self._admission = admission
-        self._clock = clock
+        # As last read or written; None when somebody else may have written since.
+        self._known = model
         self._specs: dict[int, Spec] = {}
         self._route: Route | None = None
         self._watch: tuple[str, ...] = ()
+        self._operating = True
+
+    @property
+    def version(self) -> int | None:
+        """Of the model as this actor knows it."""
+        return None if self._known is None else self._known.version
+
+    @property
+    def follows_demand(self) -> bool:
+        """Whether news of its requests may change what it does."""
+        scaling = self._known.spec.autoscaling if self._known is not None else None
+        return scaling is None or scaling.target is not None or scaling.idle_after is not None
+
+    def invalidate(self) -> None:
+        """Somebody else has written the model, or may have."""
+        self._known = None
+        self._operating = True
 
     async def reconcile(self) -> Outcome:
         """One pass."""
         # Asked first: a gateway that hangs keeps us waiting, and the model must be read after that.
         closed = await self._ask_closed()
+        model = self._known
+        if model is not None:
+            # At rest nothing is read: all that could have been written is known, and nothing is done on that alone.
+            decided, observation, now = await self._decide(model, closed, None)
+            if decided.claim is None and not self._is_news(model, decided):
+                self._note(model, decided)
+                return Outcome(wake_at=decided.wake_at, state=model.status.state)
         model = await self._store.get_model_by_uid(self.ref.uid)
         if model is None:
             await self._gateway.remove_route(self.ref)
             return Outcome(gone=True)
-        if not reserves(model):
-            return await self._pass(model, closed, UNLIMITED)
-        async with self._admission.door:
+        decided, observation, now = await self._decide(model, closed, None)
+        if decided.claim is None:
+            return await self._carry_out(model, decided, observation, now)
+        async with self._around.admission.door:
             # While others were in, the wish may have changed.
             model = await self._store.get_model_by_uid(self.ref.uid)
             if model is None:
                 return Outcome(again=True)
-            return await self._pass(model, closed, await self._backend.capacity())
+            await self._learn_quota(model.namespace)
+            decided, observation, now = await self._decide(model, closed, await self._backend.ledger())
+            return await self._carry_out(model, decided, observation, now)
 
-    async def _pass(self, model: Model, closed: Closed | None, capacity: Capacity) -> Outcome:
-        observation = await self._observe(closed)
-        now = self._clock()
-        decided = plan(model, observation, capacity, now)
+    async def _decide(
+        self, model: Model, closed: Closed | None, ledger: Ledger | None
+    ) -> tuple[Plan, Observation, datetime]:
+        now = self._around.clock()
+        observation = await self._observe(model, closed, now)
+        around = self._around
+        quiet_since = None
+        if model.spec.preempt is not Preempt.NEVER:
+
+            def quiet_since(uid: str) -> datetime | None:
+                return around.demand.quiet_since(uid, now)
+
+        room = around.admission.room(self.ref.uid, ledger, quiet_since)
+        return plan(model, observation, room, now), observation, now
+
+    def _is_news(self, model: Model, decided: Plan) -> bool:
+        """Whether anything is to be done or written at all."""
+        if decided.actions or decided.notes or decided.gone or self._operating:
+            return True
+        after = replace(model, status=decided.status)
+        return decided.status != model.status or self._route_news(after, decided) is not None
+
+    async def _learn_quota(self, name: str) -> None:
+        namespace = await self._store.get_namespace(name)
+        if namespace is not None:
+            self._around.admission.quotas[name] = namespace.quota
+
+    async def _carry_out(self, model: Model, decided: Plan, observation: Observation, now: datetime) -> Outcome:
         if decided.gone:
             return await self._remove(model, decided, now)
         after = replace(model, status=decided.status, updated_at=now)
@@ -94,20 +153,37 @@ class ModelActor:
         running = await self._store.running_operations(model.uid)
         settled = tuple(new for old in running if (new := settle(old, after, now)) != old)
         if decided.status != model.status or decided.notes or settled:
-            change = Change(before=model, after=after, operations=settled, events=_events(model, after, decided, now))
+            change = Change(
+                before=model,
+                after=after,
+                operations=settled,
+                events=_events(model, after, decided, now),
+                given_up=_given_up(model, after),
+            )
             try:
-                written = await self._feed.commit(change, wake=False)
+                written = await self._around.feed.commit(change, wake=False, fence=self._around.fence)
             except VersionConflict:
+                self.invalidate()
                 return Outcome(again=True, state=model.status.state)
             assert written.after is not None
             after = written.after
+        else:
+            after = model
+        self._known = after
+        self._operating = any(not o.done for o in running if o.id not in {s.id for s in settled if s.done})
         for action in decided.actions:
             await self._act(action)
+        self._note(after, decided)
         return Outcome(
             again=news or any(isinstance(a, Forget) for a in decided.actions),
             wake_at=decided.wake_at,
             state=after.status.state,
         )
+
+    def _note(self, model: Model, decided: Plan) -> None:
+        concerned = self._around.admission.note(model, decided)
+        if concerned:
+            self._around.look(concerned)
 
     # ------------------------------------------------------------------ observing
 
@@ -117,11 +193,14 @@ class ModelActor:
             return None
         return await self._gateway.set_route(self._route, self._watch)
 
-    async def _observe(self, closed: Closed | None) -> Observation:
+    async def _observe(self, model: Model, closed: Closed | None, now: datetime) -> Observation:
         seen = await self._backend.observe(self.ref)
+        demand = self._around.demand.demand(self.ref.uid, model.spec.autoscaling, now)
         if closed is None:
-            return Observation(instances=seen.instances, exits=seen.exits)
-        return Observation(instances=seen.instances, exits=seen.exits, closed=closed.in_flight, drain=closed.report)
+            return Observation(instances=seen.instances, exits=seen.exits, demand=demand)
+        return Observation(
+            instances=seen.instances, exits=seen.exits, closed=closed.in_flight, drain=closed.report, demand=demand
+        )
 
     # ------------------------------------------------------------------ forgetting
 
@@ -139,8 +218,9 @@ class ModelActor:
             events=(event,),
         )
         try:
-            await self._feed.commit(change, wake=False)
+            await self._around.feed.commit(change, wake=False, fence=self._around.fence)
         except VersionConflict:
+            self.invalidate()
             return Outcome(again=True)
         return Outcome(gone=True)
 
@@ -148,18 +228,26 @@ class ModelActor:
 
     async def _push_route(self, model: Model, decided: Plan) -> bool:
         """Tell the gateway what changed. True when its answer is news that the next plan wants to see."""
-        route = _route(model, decided)
-        watch = tuple(i.id for i in model.status.instances if i.id not in decided.serving)
-        if route == self._route and watch == self._watch:
+        news = self._route_news(model, decided)
+        if news is None:
             return False
+        route, watch = news
         await self._gateway.set_route(route, watch)
         self._route, self._watch = route, watch
         return bool(watch)
 
+    def _route_news(self, model: Model, decided: Plan) -> tuple[Route, tuple[str, ...]] | None:
+        """What the gateway must be told and asked about, if that has changed."""
+        route = _route(model, decided)
+        watch = tuple(i.id for i in model.status.instances if i.id not in decided.serving)
+        return None if route == self._route and watch == self._watch else (route, watch)
+
     async def _act(self, action: Converge | Release | Forget | Remove) -> None:
         match action:
-            case Converge(members, surplus, grace):
-                wanted = [Member(target=t, spec=await self._spec(t), replicas=n) for t, n in members]
+            case Converge(members, launch, surplus, grace):
+                wanted = [
+                    Member(target=t, spec=await self._spec(t), replicas=n, at_most=t != launch) for t, n in members
+                ]
                 await self._backend.converge(self.ref, tuple(wanted), grace, surplus)
             case Release(grace):
                 await self._backend.release(self.ref, grace)
@@ -178,7 +266,7 @@ class ModelActor:
 
 
 def _route(model: Model, decided: Plan) -> Route:
-    limits = model.spec.limits
+    limits, scaling = model.spec.limits, model.spec.autoscaling
     endpoints = {i.id: Endpoint(address=i.address, generation=i.target.generation) for i in model.status.instances}
     return Route(
         ref=model.ref,
@@ -191,7 +279,18 @@ def _route(model: Model, decided: Plan) -> Route:
         max_body=limits.max_body,
         max_queue=limits.max_queue,
         metadata=model.status.metadata,
+        hold=None
+        if scaling.idle_after is None
+        else Hold(max_waiting=scaling.max_waiting, timeout=scaling.wake_timeout),
     )
+
+
+def _given_up(before: Model, after: Model) -> tuple[tuple[int, Failure], ...]:
+    """The generation whose rollout has just been given up: its reason outlives the status."""
+    rolled_back = after.status.rolled_back
+    if rolled_back is None or rolled_back == before.status.rolled_back:
+        return ()
+    return ((rolled_back.target.generation, rolled_back.failure),)
 
 
 def _events(before: Model, after: Model, decided: Plan, now: datetime) -> tuple[Event, ...]:

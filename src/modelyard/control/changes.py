@@ -1,4 +1,7 @@
-"""The one door to the store for changes: commit, then tell everyone who waits for news."""
+"""The one door to the store for changes: commit, then tell everyone who waits for news.
+
+What other control processes on the same database commit is heard here too, and passed on to the same listeners.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from modelyard.control.ports import EventQuery, Idempotency, Store
+from modelyard.control.ports import EventQuery, Fence, Idempotency, News, Store
 from modelyard.domain.commands import Change
 from modelyard.domain.errors import NotFound
 from modelyard.domain.model import Event
@@ -17,8 +20,7 @@ from modelyard.domain.operations import Operation
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Another control process on the same database tells us nothing directly, so listeners also look by
-# themselves this often (seconds).
+# News of other processes can be lost with a connection, so listeners also look by themselves this often (seconds).
 POLL = 2.0
 _EVENT_BATCH = 500
 _FOLLOWERS = ""
@@ -32,17 +34,39 @@ class ChangeFeed:
         # By what they wait for: an operation's id, or _FOLLOWERS for all events. Waking everybody at every
         # commit would have many waiters cost more than the commits.
         self._listeners: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        # Set by whoever drives models here: what this process has committed, the uid of a model that another one
+        # has written, and that news of others may have been missed.
         self.on_commit: Callable[[Change], None] | None = None
+        self.on_news: Callable[[str], None] | None = None
+        self.on_gap: Callable[[], None] | None = None
 
-    async def commit(self, change: Change, idempotency: Idempotency | None = None, *, wake: bool = True) -> Change:
-        """Write ``change``. ``wake`` has the reconciler look at the model; its own writes need no look."""
-        written = await self._store.commit(change, idempotency)
-        for topic in (*(o.id for o in written.operations), *([_FOLLOWERS] if written.events else [])):
-            for listener in self._listeners.get(topic, ()):
-                listener.set()
+    async def commit(
+        self,
+        change: Change,
+        idempotency: Idempotency | None = None,
+        *,
+        wake: bool = True,
+        fence: Fence | None = None,
+    ) -> Change:
+        """Write ``change``. ``wake`` has the reconciler look at the model; its own writes need no look.
+        ``fence``: only for as long as this process drives the model's site (LeaseLost otherwise)."""
+        written = await self._store.commit(change, idempotency, fence)
+        self._wake(*(o.id for o in written.operations), *([_FOLLOWERS] if written.events else []))
         if wake and change.after != change.before and self.on_commit is not None:
             self.on_commit(written)
         return written
+
+    async def hear(self, news: AsyncIterator[News | None]) -> None:
+        """Pass on what other processes commit, for as long as ``news`` comes."""
+        async for item in news:
+            if item is None:
+                self._wake(*self._listeners)
+                if self.on_gap is not None:
+                    self.on_gap()
+                continue
+            self._wake(_FOLLOWERS, *item.operations)
+            if self.on_news is not None:
+                self.on_news(item.uid)
 
     async def wait_operation(self, operation_id: str, timeout: float) -> Operation:
         """The operation once it is done, or as it stands after ``timeout`` seconds.
@@ -89,6 +113,11 @@ class ChangeFeed:
                     if quiet >= heartbeat:
                         quiet = 0.0
                         yield None
+
+    def _wake(self, *topics: str) -> None:
+        for topic in topics:
+            for listener in self._listeners.get(topic, ()):
+                listener.set()
 
     @contextmanager
     def _listen(self, topic: str) -> Iterator[asyncio.Event]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
+from modelyard.domain.capacity import Inventory
 from modelyard.domain.commands import Change
-from modelyard.domain.model import DrainReport, Event, Model, ModelRef, Namespace, Revision
+from modelyard.domain.errors import Unavailable
+from modelyard.domain.model import DrainReport, Event, Model, ModelRef, Namespace, Quota, Revision
 from modelyard.domain.operations import Operation
 from modelyard.domain.spec import Spec
 from modelyard.domain.states import State
@@ -72,6 +75,99 @@ class Idempotency:
     fingerprint: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fence:
+    """Proof of tenure of a site. Each new holder of a site's lease has a higher ``token``."""
+
+    site: str
+    token: int
+
+
+class LeaseLost(Unavailable):
+    """Another control process drives this site now. Nothing was written."""
+
+    code = "lease_lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """A control process, told apart for good: its machine (as long as that runs, and the part of it that sees the
+    same processes), its id and its start in clock ticks since the machine's."""
+
+    machine: str
+    pid: int
+    ticks: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Premises:
+    """What a site is: ``home`` (a path) on ``machine``, reached at ``url``."""
+
+    id: str
+    machine: str
+    home: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """A site on record. ``holder`` holds its lease, unless that ``expired`` (by the database's clock); ``down``: it
+    was taken down on purpose; ``seen_at``: when a holder was last heard of; ``inventory``: None until one has
+    said what there is."""
+
+    premises: Premises
+    holder: Holder | None
+    token: int
+    expired: bool
+    down: bool
+    seen_at: datetime
+    inventory: Inventory | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class News:
+    """What another process has committed: a change of this model, and of these operations."""
+
+    uid: str
+    operations: tuple[str, ...] = ()
+
+
+class Sites(Protocol):
+    """The record of sites, and the leases by which one process at a time drives each.
+
+    Where ``shared`` is false only processes of one machine use the database, and one of them holds it
+    whole: leases then never expire, and there is no news.
+    """
+
+    shared: bool
+
+    async def list_sites(self) -> Sequence[Site]: ...
+
+    async def get_site(self, site: str) -> Site | None: ...
+
+    async def take_site(
+        self, premises: Premises, holder: Holder, ttl: float, *, over: int = 0, even_if_down: bool = True
+    ) -> Fence | None:
+        """Make ``holder`` the holder of the site's lease for ``ttl`` seconds, with a new token. None if another
+        one holds it (unless its token is ``over``: the caller knows that it has ended), or if the site is
+        down and not ``even_if_down``."""
+
+    async def renew_site(self, fence: Fence, ttl: float) -> None:
+        """Hold it for ``ttl`` seconds from now. Raises LeaseLost."""
+
+    async def release_site(self, fence: Fence, *, down: bool) -> None:
+        """Give it back; nothing if it is lost already."""
+
+    async def set_inventory(self, fence: Fence, inventory: Inventory) -> None:
+        """Raises LeaseLost."""
+
+    async def adopt_models(self, site: str) -> None:
+        """Models without a site become this one's: they are older than sites are."""
+
+    def news(self) -> AsyncIterator[News | None]:
+        """What others commit, as they do; None when some of it may have been missed."""
+
+
 class Store(Protocol):
     """All writes of a model go through :meth:`commit`: one change, one transaction."""
 
@@ -83,6 +179,9 @@ class Store(Protocol):
     async def list_namespaces(self) -> Sequence[Namespace]:
         """All, by name."""
 
+    async def set_quota(self, name: str, quota: Quota) -> Namespace:
+        """Raises NotFound."""
+
     async def delete_namespace(self, name: str) -> None:
         """Raises Refused (code ``not_empty``) while it holds models, NotFound if there is none."""
 
@@ -93,16 +192,23 @@ class Store(Protocol):
     async def list_models(self, query: ModelQuery) -> Page[Model]:
         """Raises InvalidRequest for a page token or sort that is none."""
 
-    async def model_refs(self) -> Sequence[ModelRef]:
-        """Every model there is: what the reconciler starts with."""
+    async def model_versions(self, site: str | None = None) -> Mapping[ModelRef, int]:
+        """Every model of ``site`` (None: of all) with its version: cheap, so that whoever keeps models at
+        hand can find out which have changed."""
+
+    async def models_of(self, site: str) -> Sequence[Model]:
+        """Every model of ``site``."""
 
     async def count_models(self) -> Mapping[str, int]:
         """How many models are in each state; states without models are missing."""
 
-    async def commit(self, change: Change, idempotency: Idempotency | None = None) -> Change:
+    async def commit(
+        self, change: Change, idempotency: Idempotency | None = None, fence: Fence | None = None
+    ) -> Change:
         """Write a change in one transaction and return it as written (versions raised, events numbered).
 
         Raises:
+            LeaseLost: ``fence`` is no longer the newest of its site.
             VersionConflict: ``change.before`` is no longer what is stored.
             AlreadyExists: a new model's name is taken.
             NotFound: a new model's namespace does not exist.
@@ -157,6 +263,41 @@ class Route:
     max_body: int
     max_queue: int
     metadata: Mapping[str, Any]
+    hold: Hold | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Requests to a model that does not serve (idle, queued or starting, never stopped) wait until it does:
+    ``timeout`` seconds at most, beside at most ``max_waiting`` others."""
+
+    max_waiting: int
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What the gateway has seen of one model since it began to count. ``requests``: how many came in for
+    it (held ones when they go on to an instance); ``busy``: seconds spent in instances, all requests added
+    up, those in flight included; ``quiet``: seconds since the last request ended or the count began, 0 while one
+    is in flight; ``waiting``: requests that are held."""
+
+    uid: str
+    requests: int
+    busy: float
+    in_flight: int
+    waiting: int
+    quiet: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loads:
+    """One report: the models of which something has changed since the last one; of a gateway that is new
+    (``gateway`` names it: counts begin anew with each) all of them. ``at``: seconds by the gateway's clock."""
+
+    gateway: str
+    at: float
+    models: tuple[Load, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,3 +322,7 @@ class Gateway(Protocol):
     def drained(self) -> AsyncIterator[ModelRef]:
         """A model's ref each time one of its closed instances has nothing in flight any more, and each
         time the gateway has come back."""
+
+    def loads(self) -> AsyncIterator[Loads]:
+        """What is asked of the models: at once when a request begins to wait, else at most twice a second,
+        and nothing while nothing changes."""

@@ -4,31 +4,49 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 
 from modelyard.backends.port import Backend
-from modelyard.control.actor import ModelActor
+from modelyard.control.actor import ModelActor, Surroundings
 from modelyard.control.admission import Admission
 from modelyard.control.changes import ChangeFeed
-from modelyard.control.ports import Gateway, Store
+from modelyard.control.demand import DemandBook
+from modelyard.control.ports import Fence, Gateway, LeaseLost, Store
 from modelyard.domain.commands import Change
-from modelyard.domain.model import ModelRef
+from modelyard.domain.model import Model, ModelRef
 from modelyard.domain.spec import BackendName
-from modelyard.domain.states import State
 from modelyard.tasks import spawn
 
 log = logging.getLogger(__name__)
 
-# Seconds between passes over a model that nothing has woken: repairs what a lost notification left.
+# In so many seconds every model is looked at, whether or not anything has woken it: that repairs what a lost
+# notification left, and bounds how long a clock that jumped can mislead a timer.
 RESYNC = 60.0
+# Models that are looked at in one go, so that others get their turn between two goes.
+_CHUNK = 25
 # Seconds until a pass that raised is tried again.
 _RETRY = (0.2, 1.0, 5.0, 15.0)
 
 
+class _Owned:
+    """One model's actor, its mailbox, and how often it has been looked at."""
+
+    def __init__(self, actor: ModelActor) -> None:
+        self.actor = actor
+        self.mailbox = asyncio.Event()
+        self.mailbox.set()
+        self.passes = 0
+        self.looked = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+
+    def count(self) -> None:
+        self.passes += 1
+        self.looked.set()
+
+
 class Reconciler:
-    """Owns the actors. Everybody else only posts."""
+    """Owns the actors of one site's models. Everybody else only posts."""
 
     def __init__(
         self,
@@ -37,115 +55,187 @@ class Reconciler:
         backends: Mapping[BackendName, Backend],
         gateway: Gateway,
         clock: Callable[[], datetime],
+        *,
+        site: str = "",
+        fence: Fence | None = None,
     ) -> None:
         self._store = store
         self._feed = feed
         self._backends = backends
-        self._gateway = gateway
+        self._site = site
         self._clock = clock
         self._admission = Admission()
-        self._mailboxes: dict[str, asyncio.Event] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._demand = DemandBook()
+        self._around = Surroundings(
+            store=store, feed=feed, gateway=gateway, admission=self._admission, demand=self._demand, clock=clock,
+            look=self._post_all, fence=fence,
+        )  # fmt: skip
+        self._models: dict[str, _Owned] = {}
         self._watchers: list[asyncio.Task[None]] = []
-        self._queued: set[str] = set()
         self._closing = False
 
     async def start(self) -> None:
         """Take up every model there is."""
         self._feed.on_commit = self._committed
-        for ref in await self._store.model_refs():
-            self._take(ref, await self._backend_of(ref))
+        models = await self._store.models_of(self._site)
+        for model in models:
+            self._admission.recall(model)
+        for model in models:
+            self._take(model)
+        gateway = self._around.gateway
         for name, backend in self._backends.items():
             self._watchers.append(spawn(self._watch(backend.changes()), f"changes of {name}"))
-        self._watchers.append(spawn(self._watch(self._gateway.drained()), "drained instances"))
+        self._watchers.append(spawn(self._watch(gateway.drained()), "drained instances"))
+        self._watchers.append(spawn(self._watch_demand(gateway), "requests of models"))
+        self._watchers.append(spawn(self._keep_looking(), "look at every model"))
 
     async def close(self) -> None:
         """Stop deciding. What runs goes on running."""
         self._closing = True
-        tasks = [*self._watchers, *self._tasks.values()]
+        tasks = [*self._watchers, *(owned.task for owned in self._models.values() if owned.task)]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def post(self, uid: str) -> None:
         """Have the model looked at soon. Many posts before the look are one."""
-        mailbox = self._mailboxes.get(uid)
-        if mailbox is not None:
-            mailbox.set()
+        owned = self._models.get(uid)
+        if owned is not None:
+            owned.mailbox.set()
+
+    def heard(self, uid: str) -> None:
+        """Another process has written the model ``uid``."""
+        owned = self._models.get(uid)
+        if owned is None:
+            spawn(self._take_unknown(uid), f"take up model {uid}")
+            return
+        owned.actor.invalidate()
+        owned.mailbox.set()
+
+    async def resync(self) -> None:
+        """Look at every model once; returns when all have been looked at."""
+        for owned, passes in await self._wake_all(0.0):
+            while owned.passes == passes and owned.task is not None and not owned.task.done():
+                owned.looked.clear()
+                await owned.looked.wait()
+
+    async def _wake_all(self, pause: float) -> list[tuple[_Owned, int]]:
+        """Post to every model, ``pause`` seconds after each few, with how often each had been looked at; those
+        that are new are taken up."""
+        versions = await self._store.model_versions(self._site)
+        for ref, version in versions.items():
+            owned = self._models.get(ref.uid)
+            if owned is None:
+                await self._take_unknown(ref.uid)
+            elif owned.actor.version != version:
+                owned.actor.invalidate()
+        woken: list[tuple[_Owned, int]] = []
+        for number, owned in enumerate(list(self._models.values()), start=1):
+            woken.append((owned, owned.passes))
+            owned.mailbox.set()
+            if number % _CHUNK == 0:
+                await asyncio.sleep(pause)
+        return woken
 
     # ------------------------------------------------------------------ waking
 
     def _committed(self, change: Change) -> None:
         model = change.after
-        if model is None or self._closing:
+        if model is None or self._closing or model.site != self._site:
             return
-        if model.uid not in self._tasks:
-            self._take(model.ref, model.spec.backend)
+        owned = self._models.get(model.uid)
+        if owned is None:
+            self._take(model)
         else:
-            self.post(model.uid)
+            owned.actor.invalidate()
+            owned.mailbox.set()
+
+    def _post_all(self, refs: Sequence[ModelRef]) -> None:
+        for ref in refs:
+            self.post(ref.uid)
 
     async def _watch(self, refs: AsyncIterator[ModelRef]) -> None:
         async for ref in refs:
             self.post(ref.uid)
             # What one model gives back, another may wait for.
-            for uid in self._queued:
-                self.post(uid)
+            self._post_all(self._admission.waiting)
 
-    def _take(self, ref: ModelRef, backend: BackendName) -> None:
-        actor = ModelActor(
-            ref, self._store, self._feed, self._backends[backend], self._gateway, self._admission, self._clock
-        )
-        mailbox = self._mailboxes[ref.uid] = asyncio.Event()
-        mailbox.set()
-        self._tasks[ref.uid] = spawn(self._own(actor, mailbox), f"model {ref}")
+    async def _watch_demand(self, gateway: Gateway) -> None:
+        async for loads in gateway.loads():
+            self._demand.take(loads)
+            for load in loads.models:
+                owned = self._models.get(load.uid)
+                if owned is not None and owned.actor.follows_demand:
+                    owned.mailbox.set()
 
-    async def _backend_of(self, ref: ModelRef) -> BackendName:
-        model = await self._store.get_model_by_uid(ref.uid)
-        return model.spec.backend if model else BackendName.LOCAL
+    async def _keep_looking(self) -> None:
+        while True:
+            began = asyncio.get_running_loop().time()
+            try:
+                await self._wake_all(RESYNC * _CHUNK / max(len(self._models), _CHUNK))
+            except Exception:
+                log.exception("Looking at every model failed; it goes on in %.0f s", RESYNC)
+            took = asyncio.get_running_loop().time() - began
+            await asyncio.sleep(max(RESYNC - took, 1.0))
 
-    # ------------------------------------------------------------------ the loop of one model
+    # ------------------------------------------------------------------ owning
 
-    async def _own(self, actor: ModelActor, mailbox: asyncio.Event) -> None:
-        uid = actor.ref.uid
+    def _take(self, model: Model) -> None:
+        if model.uid in self._models or self._closing:
+            return
+        actor = ModelActor(model.ref, self._around, self._backends[model.spec.backend], model)
+        owned = self._models[model.uid] = _Owned(actor)
+        owned.task = spawn(self._own(owned), f"model {model.ref}")
+
+    async def _take_unknown(self, uid: str) -> None:
+        model = await self._store.get_model_by_uid(uid)
+        if model is not None and model.site == self._site:
+            self._take(model)
+
+    async def _own(self, owned: _Owned) -> None:
+        actor, uid = owned.actor, owned.actor.ref.uid
         failures = 0
         try:
             while True:
-                mailbox.clear()
+                owned.mailbox.clear()
                 try:
                     outcome = await actor.reconcile()
-                except Exception:
+                except Exception as error:
                     delay = _RETRY[min(failures, len(_RETRY) - 1)]
                     failures += 1
-                    log.exception("Reconciling %s failed; trying again in %.1f s", actor.ref, delay)
-                    await _sleep(mailbox, delay)
+                    actor.invalidate()
+                    if not isinstance(error, LeaseLost):
+                        # Of a lost lease the one who notices it first tells; all this is being ended then.
+                        log.exception("Reconciling %s failed; trying again in %.1f s", actor.ref, delay)
+                    owned.count()
+                    await _sleep(owned.mailbox, delay)
                     continue
                 failures = 0
-                self._note_queue(uid, outcome.state)
                 if outcome.gone:
                     return
                 if outcome.again:
                     continue
-                await _sleep(mailbox, self._until(outcome.wake_at))
+                owned.count()
+                await _sleep(owned.mailbox, self._until(outcome.wake_at))
         finally:
-            self._mailboxes.pop(uid, None)
-            self._tasks.pop(uid, None)
-            self._queued.discard(uid)
+            owned.looked.set()
+            self._models.pop(uid, None)
+            self._admission.forget(uid)
+            self._demand.forget(uid)
+            # What it gave back, another may wait for.
+            self._post_all(self._admission.waiting)
 
-    def _note_queue(self, uid: str, state: State | None) -> None:
-        if state is State.QUEUED:
-            self._queued.add(uid)
-        else:
-            self._queued.discard(uid)
-
-    def _until(self, wake_at: datetime | None) -> float:
-        resync = RESYNC * random.uniform(0.8, 1.2)
+    def _until(self, wake_at: datetime | None) -> float | None:
         if wake_at is None:
-            return resync
-        # The wall clock may jump either way; the resync bounds how long that can mislead us.
-        return min(max((wake_at - self._clock()).total_seconds(), 0.0), resync)
+            return None
+        return min(max((wake_at - self._clock()).total_seconds(), 0.0), RESYNC)
 
 
-async def _sleep(mailbox: asyncio.Event, seconds: float) -> None:
+async def _sleep(mailbox: asyncio.Event, seconds: float | None) -> None:
+    """Until something is posted, ``seconds`` at most; without a limit no timer is kept."""
+    if seconds is None:
+        await mailbox.wait()
+        return
     try:
         async with asyncio.timeout(seconds):
             await mailbox.wait()

@@ -6,34 +6,44 @@ the reconciler's.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from modelyard.backends.port import Backend
+from modelyard.control.capacity import CapacityViews
 from modelyard.control.changes import ChangeFeed
-from modelyard.control.ports import Idempotency, Store
-from modelyard.domain import commands
+from modelyard.control.forecast import Forecast, forecast_start, forecast_update
+from modelyard.control.ports import Idempotency, ModelQuery, Store
+from modelyard.domain import commands, states
+from modelyard.domain.capacity import NOTHING, amount_of, left_of
 from modelyard.domain.commands import Asked, Change
+from modelyard.domain.effects import needs_new_instances
 from modelyard.domain.errors import (
+    AlreadyExists,
     EtagMismatch,
     InvalidRequest,
+    ModelyardError,
     NotFound,
     Problem,
+    Refused,
     Unavailable,
     VersionConflict,
 )
-from modelyard.domain.model import Model, StopMode
+from modelyard.domain.model import Model, ModelRef, Revision, StopMode
 from modelyard.domain.names import name_problem
 from modelyard.domain.operations import Operation, OperationKind
-from modelyard.domain.spec import BackendName, Spec, spec_problems
-from modelyard.domain.states import RunState
+from modelyard.domain.spec import BackendName, Spec
+from modelyard.domain.states import Command, RunState
+from modelyard.domain.validation import spec_problems
 
 Clock = Callable[[], datetime]
 
 # The reconciler and other callers write the same row; each loss of that race is answered by reading again.
 _ATTEMPTS = 20
+_PAGE = 1000
 
 
 class Busy(Unavailable):
@@ -52,14 +62,34 @@ class Caller:
     idempotency: Idempotency | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """What became of one model of many: an operation, or the reason why there is none."""
+
+    model: ModelRef
+    operation: Operation | None
+    error: ModelyardError | None
+
+
 class ModelService:
     """The commands on models."""
 
-    def __init__(self, store: Store, feed: ChangeFeed, backends: Mapping[BackendName, Backend], clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        feed: ChangeFeed,
+        backends: Mapping[BackendName, Backend],
+        capacity: CapacityViews,
+        clock: Clock,
+        *,
+        site: str = "",
+    ) -> None:
         self._store = store
         self._feed = feed
         self._backends = backends
+        self._capacity = capacity
         self._clock = clock
+        self._site = site
 
     async def get(self, namespace: str, name: str) -> Model:
         """Raises NotFound, naming what is missing: the model or its namespace."""
@@ -77,29 +107,100 @@ class ModelService:
 
         async def decide(asked: Asked) -> Change:
             problem = name_problem("name", name)
-            await self._validate(spec, [*found, *([problem] if problem else [])])
-            return commands.create(secrets.token_hex(8), namespace, name, spec, desired, asked)
+            await self._validate(namespace, spec, [*found, *([problem] if problem else [])])
+            return commands.create(secrets.token_hex(8), namespace, name, spec, desired, asked, self._site)
 
         return await self._carry_out(caller, decide)
 
     async def update(
-        self, namespace: str, name: str, revise: Callable[[Model], Awaitable[Spec]], caller: Caller
+        self,
+        namespace: str,
+        name: str,
+        revise: Callable[[Model], Awaitable[Spec]],
+        caller: Caller,
+        *,
+        acknowledge_restart: bool = False,
     ) -> Operation:
-        """``revise`` makes the new spec from the model as stored, and is asked again after a lost race."""
+        """``revise`` makes the new spec from the model as stored, and is asked again after a lost race. A change
+        of what surrounds the process replaces its instances, which the caller acknowledges."""
 
         async def decide(asked: Asked) -> Change:
             model = await self._stored(namespace, name, caller)
             spec = await revise(model)
-            await self._validate(spec, [])
+            found = commands.update_problems(model, spec, acknowledge_restart=acknowledge_restart)
+            await self._validate(namespace, spec, found)
             return commands.update(model, spec, asked)
 
         return await self._carry_out(caller, decide)
 
-    async def start(self, namespace: str, name: str, caller: Caller) -> Operation:
-        return await self._command(namespace, name, caller, commands.start)
+    async def rollback(self, namespace: str, name: str, generation: int | None, caller: Caller) -> Operation:
+        """To the revision ``generation``; None: to the newest one before the present that was not given up."""
+
+        async def decide(asked: Asked) -> Change:
+            model = await self._stored(namespace, name, caller)
+            revision = await self._revision(model, generation)
+            await self._validate(namespace, revision.spec, [])
+            return commands.rollback(model, revision, asked)
+
+        return await self._carry_out(caller, decide)
+
+    async def start(self, namespace: str, name: str, caller: Caller, *, restore_autoscaling: bool = True) -> Operation:
+        def decide(model: Model, asked: Asked) -> Change:
+            return commands.start(model, asked, restore_autoscaling=restore_autoscaling)
+
+        return await self._command(namespace, name, caller, decide)
 
     async def restart(self, namespace: str, name: str, caller: Caller) -> Operation:
         return await self._command(namespace, name, caller, commands.restart)
+
+    async def redeploy(self, namespace: str, name: str, caller: Caller) -> Operation:
+        return await self._command(namespace, name, caller, commands.redeploy)
+
+    async def terminate(
+        self, namespace: str, name: str, instance: str, mode: StopMode, timeout: float, caller: Caller
+    ) -> Operation:
+        """End one instance, which is then replaced."""
+        return await self._command(
+            namespace, name, caller, lambda m, a: commands.terminate(m, instance, mode, timeout, a)
+        )
+
+    async def pause_rollout(self, namespace: str, name: str, caller: Caller) -> Model:
+        return await self._change(namespace, name, caller, commands.pause_rollout)
+
+    async def resume_rollout(self, namespace: str, name: str, caller: Caller) -> Model:
+        return await self._change(namespace, name, caller, commands.resume_rollout)
+
+    async def force_rollout(self, namespace: str, name: str, caller: Caller) -> Model:
+        return await self._change(namespace, name, caller, commands.force_rollout)
+
+    async def cancel_rollout(self, namespace: str, name: str, caller: Caller) -> Model:
+        model = await self.get(namespace, name)
+        running = await self._store.running_operations(model.uid)
+        return await self._change(namespace, name, caller, lambda m, a: commands.cancel_rollout(m, running, a))
+
+    async def stop_many(
+        self, namespace: str | None, names: Sequence[str], labels: Mapping[str, str], mode: StopMode, timeout: float,
+        caller: Caller,
+    ) -> list[Bulk]:  # fmt: skip
+        """Stop the models of ``namespace`` (None: of all) that are named and have all ``labels``; no name means
+        all of them. What became of each, in the order of names; one that is missing or refuses stops none of
+        the others."""
+        commands.check_timeout(timeout)
+        if names and namespace is not None and not labels:
+            # Each by its name: nobody else needs to be looked at.
+            chosen = [ModelRef("", namespace, name) for name in dict.fromkeys(names)]
+            found: list[Bulk] = []
+        else:
+            chosen, found = _named(await self._select(namespace, labels), names, namespace)
+
+        async def one(ref: ModelRef) -> Bulk:
+            try:
+                return Bulk(ref, await self.stop(ref.namespace, ref.name, mode, timeout, caller), None)
+            except ModelyardError as error:
+                return Bulk(ref, None, error)
+
+        # Together: writes of one turn of the event loop share a transaction.
+        return found + list(await asyncio.gather(*(one(ref) for ref in chosen)))
 
     async def stop(self, namespace: str, name: str, mode: StopMode, timeout: float, caller: Caller) -> Operation:
         return await self._command(namespace, name, caller, lambda m, a: commands.stop(m, mode, timeout, a))
@@ -128,6 +229,38 @@ class ModelService:
 
         return await self._carry_out(caller, decide)
 
+    # ------------------------------------------------------------------ forecasts
+
+    async def forecast_create(
+        self, namespace: str, name: str, spec: Spec, desired: RunState, found: Sequence[Problem] = ()
+    ) -> Forecast:
+        """Raises what :meth:`create` would."""
+        problem = name_problem("name", name)
+        await self._validate(namespace, spec, [*found, *([problem] if problem else [])])
+        if await self._store.get_namespace(namespace) is None:
+            raise NotFound(f"There is no namespace {namespace!r}.")
+        ref = ModelRef("", namespace, name)
+        if await self._store.get_model(namespace, name) is not None:
+            raise AlreadyExists(f"The model {ref} exists already. Update it, or choose another name.")
+        forecast = forecast_start(ref, spec, await self._capacity.room(self._site), self._clock())
+        return forecast if desired is RunState.RUNNING else replace(forecast, count=0)
+
+    async def forecast_start(self, namespace: str, name: str) -> Forecast:
+        """Raises what :meth:`start` would."""
+        model = await self.get(namespace, name)
+        states.decide(model.status.state, Command.START)
+        room = await self._capacity.room(model.site)
+        return forecast_start(model.ref, model.target_spec, room, self._clock())
+
+    async def forecast_update(self, namespace: str, name: str, revise: Callable[[Model], Awaitable[Spec]]) -> Forecast:
+        """Raises what :meth:`update` would, but for the acknowledgement, which the forecast asks for."""
+        model = await self.get(namespace, name)
+        spec = await revise(model)
+        await self._validate(namespace, spec, commands.update_problems(model, spec, acknowledge_restart=True))
+        if needs_new_instances(model.target_spec, spec):
+            states.decide(model.status.state, Command.UPDATE)
+        return forecast_update(model, spec, await self._capacity.room(model.site), self._clock())
+
     # ------------------------------------------------------------------ helpers
 
     async def _command(
@@ -137,6 +270,42 @@ class ModelService:
             return decide(await self._stored(namespace, name, caller), asked)
 
         return await self._carry_out(caller, decide_on_stored)
+
+    async def _change(
+        self, namespace: str, name: str, caller: Caller, decide: Callable[[Model, Asked], Change]
+    ) -> Model:
+        """A change that no operation records; the model after it."""
+        for _ in range(_ATTEMPTS):
+            model = await self._stored(namespace, name, caller)
+            try:
+                written = await self._feed.commit(decide(model, self._asked(caller)))
+            except VersionConflict:
+                continue
+            assert written.after is not None
+            return written.after
+        raise Busy
+
+    async def _select(self, namespace: str | None, labels: Mapping[str, str]) -> list[ModelRef]:
+        refs: list[ModelRef] = []
+        query = ModelQuery(namespace=namespace, labels=labels, page_size=_PAGE)
+        while True:
+            page = await self._store.list_models(query)
+            refs += [model.ref for model in page.items]
+            if not page.next_page_token:
+                return refs
+            query = replace(query, page_token=page.next_page_token)
+
+    async def _revision(self, model: Model, generation: int | None) -> Revision:
+        revisions = await self._store.list_revisions(model.uid)
+        if generation is None:
+            for revision in revisions:
+                if revision.generation < model.generation and revision.failure is None:
+                    return revision
+            raise Refused("no_earlier_revision", f"Model {model.name!r} has no earlier good revision to go back to.")
+        for revision in revisions:
+            if revision.generation == generation:
+                return revision
+        raise NotFound(f"Model {model.name!r} has no revision {generation}; its newest is {model.generation}.")
 
     async def _stored(self, namespace: str, name: str, caller: Caller) -> Model:
         """The model, if it still is what the caller has seen."""
@@ -168,16 +337,42 @@ class ModelService:
         found += [p for p in await self._backends[spec.backend].check(spec) if p.path not in named]
         return [Problem(f"spec.{p.path}", p.code, p.message) for p in found]
 
-    async def _validate(self, spec: Spec, found: Sequence[Problem]) -> None:
+    async def _validate(self, namespace: str, spec: Spec, found: Sequence[Problem]) -> None:
         named = {p.path for p in found}
         problems = [*found, *(p for p in await self.problems(spec) if p.path not in named)]
+        problems += await self._quota_problems(namespace, spec)
         if problems:
             raise InvalidRequest(problems)
+
+    async def _quota_problems(self, namespace: str, spec: Spec) -> list[Problem]:
+        """What could never run, however long it waited."""
+        each = amount_of(spec.resources)
+        known = await self._store.get_namespace(namespace) if each else None
+        if known is None:
+            return []
+        fields = {"devices": "gpus", "memory": "memory", "cpu": "cpu"}
+        message = f"One instance needs more than the whole quota of namespace {namespace}."
+        left = left_of(known.quota, NOTHING)
+        return [Problem(f"spec.resources.{fields[k]}", "exceeds_quota", message) for k in each.short_of(left)]
 
     def _asked(self, caller: Caller) -> Asked:
         return Asked(
             actor=caller.actor, reason=caller.reason, at=self._clock(), operation_id=f"op-{secrets.token_hex(8)}"
         )
+
+
+def _named(refs: list[ModelRef], names: Sequence[str], namespace: str | None) -> tuple[list[ModelRef], list[Bulk]]:
+    """Those of ``refs`` that are named (no name: all), and what is to be said of names that are not among them."""
+    if not names:
+        return refs, []
+    where = f"in namespace {namespace!r} with these labels" if namespace else "with these labels in any namespace"
+    known = {ref.name for ref in refs}
+    missing = [
+        Bulk(ModelRef("", namespace or "", name), None, NotFound(f"There is no model {name!r} {where}."))
+        for name in dict.fromkeys(names)
+        if name not in known
+    ]
+    return [ref for ref in refs if ref.name in names], missing
 
 
 def _check_version(model: Model, caller: Caller) -> None:

@@ -6,25 +6,31 @@ new, the operation that records the request, and the events.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from modelyard.domain.errors import InvalidRequest, Problem, Refused
+from modelyard.domain.capacity import amount_of
+from modelyard.domain.effects import Effect, changes, needs_new_instances
+from modelyard.domain.errors import InvalidRequest, NotFound, Problem, Refused
 from modelyard.domain.model import (
     MAX_DRAIN,
+    Doomed,
     Event,
+    Failure,
     Model,
     Revision,
+    Rollout,
+    Scale,
     Status,
     StopMode,
     StopRequest,
     Target,
     Transition,
 )
-from modelyard.domain.operations import Operation, OperationKind, Step, cancel, succeed
-from modelyard.domain.spec import Spec, needs_new_instances
+from modelyard.domain.operations import INTAKE, ROLLOUTS, Operation, OperationKind, Step, cancel, succeed, with_step
+from modelyard.domain.spec import Spec
 from modelyard.domain.states import Command, RunState, State, decide
 
 
@@ -41,17 +47,18 @@ class Asked:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """One transaction. ``before`` is what the change was worked out from (None: the model is new),
-    ``after`` what it leaves (None: the model is gone)."""
+    ``after`` what it leaves (None: the model is gone); ``given_up`` are generations whose rollout was, and why."""
 
     before: Model | None
     after: Model | None
     revision: Revision | None = None
+    given_up: tuple[tuple[int, Failure], ...] = ()
     operations: tuple[Operation, ...] = ()
     events: tuple[Event, ...] = ()
 
 
-def create(uid: str, namespace: str, name: str, spec: Spec, desired: RunState, asked: Asked) -> Change:
-    """A new model, running unless ``desired`` says otherwise."""
+def create(uid: str, namespace: str, name: str, spec: Spec, desired: RunState, asked: Asked, site: str = "") -> Change:
+    """A new model, running unless ``desired`` says otherwise. ``site`` is where its instances will live."""
     state = State.STARTING if desired is RunState.RUNNING else State.STOPPED
     target = Target(1)
     transition = Transition(
@@ -65,7 +72,7 @@ def create(uid: str, namespace: str, name: str, spec: Spec, desired: RunState, a
     model = Model(
         uid=uid, namespace=namespace, name=name, spec=spec, target_spec=spec, generation=1, desired=desired,
         status=Status(state=state, target=target, transition=transition),
-        created_at=asked.at, updated_at=asked.at,
+        created_at=asked.at, updated_at=asked.at, site=site,
     )  # fmt: skip
     operation = _operation(model, OperationKind.DEPLOY, asked, target)
     if desired is RunState.STOPPED:
@@ -77,25 +84,66 @@ def create(uid: str, namespace: str, name: str, spec: Spec, desired: RunState, a
     return Change(before=None, after=model, revision=revision, operations=(operation,), events=(event,))
 
 
-def start(model: Model, asked: Asked) -> Change:
+def start(model: Model, asked: Asked, *, restore_autoscaling: bool = True) -> Change:
+    """Run it. Without ``restore_autoscaling`` the spec's number of instances runs, whatever is asked of them,
+    until the next start."""
     state = decide(model.status.state, Command.START)
     status = _fresh_try(_move(model.status, state, asked, "Start requested."))
+    fixed = Scale(desired=model.spec.base, changed_at=asked.at, reason="Started without autoscaling.", suspended=True)
+    status = replace(status, scale=None if restore_autoscaling else fixed, awake_since=asked.at)
     after = replace(model, desired=RunState.RUNNING, status=status, updated_at=asked.at)
     return _commanded(model, after, OperationKind.START, asked, status.target)
 
 
 def restart(model: Model, asked: Asked) -> Change:
     """New instances of the same spec; no generation."""
-    state = decide(model.status.state, Command.RESTART)
+    return _renew(model, Command.RESTART, OperationKind.RESTART, asked)
+
+
+def redeploy(model: Model, asked: Asked) -> Change:
+    """As :func:`restart`, and also taken where there is no instance to replace: the next ones are new anyway."""
+    change = _renew(model, Command.REDEPLOY, OperationKind.REDEPLOY, asked)
+    if model.desired is RunState.RUNNING:
+        return change
+    operation = succeed(change.operations[-1], asked.at, {"state": str(model.status.state)})
+    return replace(change, operations=(operation,))
+
+
+def _renew(model: Model, command: Command, kind: OperationKind, asked: Asked) -> Change:
+    state = decide(model.status.state, command)
     target = Target(model.status.target.generation, model.status.target.epoch + 1)
-    status = replace(_fresh_try(_move(model.status, state, asked, "Restart requested.")), target=target)
-    after = replace(model, desired=RunState.RUNNING, status=status, updated_at=asked.at)
-    return _commanded(model, after, OperationKind.RESTART, asked, target)
+    status = _move(model.status, state, asked, f"{str(command).capitalize()} requested.")
+    status = _retarget(_fresh_try(status), target, model.target_spec, asked.at)
+    desired = RunState.RUNNING if command is Command.RESTART else model.desired
+    after = replace(model, desired=desired, status=status, updated_at=asked.at)
+    return _commanded(model, after, kind, asked, target)
+
+
+def terminate(model: Model, instance: str, mode: StopMode, timeout: float, asked: Asked) -> Change:
+    """End one instance; another takes its place. ``timeout`` in seconds.
+
+    Raises:
+        NotFound: the model has no such instance.
+    """
+    check_timeout(timeout)
+    state = decide(model.status.state, Command.TERMINATE)
+    known = [i.id for i in model.status.instances]
+    if instance not in known:
+        has = f"it has {', '.join(known)}" if known else "it has none"
+        raise NotFound(f"Model {model.name!r} has no instance {instance!r}: {has}.")
+    request = StopRequest(mode=mode, timeout=timeout, at=asked.at, actor=asked.actor, reason=asked.reason)
+    others = tuple(d for d in model.status.doomed if d.id != instance)
+    status = replace(model.status, doomed=(*others, Doomed(id=instance, request=request)))
+    status = _move(status, state, asked, "Terminate requested.")
+    after = replace(model, status=status, updated_at=asked.at)
+    operation = _operation(after, OperationKind.TERMINATE, asked, None)
+    event = _event(after, "TerminateRequested", asked, f"Ending instance {instance}.", {"instance": instance})
+    return Change(before=model, after=after, operations=(operation,), events=(event,))
 
 
 def stop(model: Model, mode: StopMode, timeout: float, asked: Asked) -> Change:
     """Stop always wins. A stop of a stopped model is done at once and changes nothing. ``timeout`` in seconds."""
-    _check_timeout(timeout)
+    check_timeout(timeout)
     state = decide(model.status.state, Command.STOP)
     if model.status.state is State.STOPPED:
         operation = _operation(model, OperationKind.STOP, asked, None)
@@ -109,7 +157,7 @@ def stop(model: Model, mode: StopMode, timeout: float, asked: Asked) -> Change:
 def delete(model: Model, mode: StopMode, timeout: float, running: Operation | None, asked: Asked) -> Change:
     """Stop, then forget. ``running`` is the delete already under way, if any: a second one joins it, and
     may hurry it."""
-    _check_timeout(timeout)
+    check_timeout(timeout)
     if running is not None:
         asked = replace(asked, operation_id=running.id)
     state = decide(model.status.state, Command.DELETE)
@@ -119,22 +167,19 @@ def delete(model: Model, mode: StopMode, timeout: float, running: Operation | No
     return change if running is None else replace(change, operations=(running,))
 
 
-def update(model: Model, spec: Spec, asked: Asked) -> Change:
+def update(model: Model, spec: Spec, asked: Asked, kind: OperationKind = OperationKind.UPDATE) -> Change:
     """The spec becomes ``spec``: a new generation and revision, rolled out if the model runs and the
     change needs new instances. An equal spec changes nothing, unless its rollout had failed: then it is
     tried again."""
     replaced = needs_new_instances(model.target_spec, spec)
     if spec == model.spec and not replaced:
-        operation = succeed(_operation(model, OperationKind.UPDATE, asked, None), asked.at, _unchanged(model))
+        operation = _finished(_operation(model, kind, asked, None), asked.at, _unchanged(model))
         return Change(before=model, after=model, operations=(operation,))
-    if spec.backend != model.spec.backend:
-        message = "A model does not move between backends: delete it and deploy it on the other one."
-        raise InvalidRequest([Problem("spec.backend", "immutable", message)])
     generation = model.generation + 1
     if replaced:
         state = decide(model.status.state, Command.UPDATE)
         status = _fresh_try(_move(model.status, state, asked, f"Update to generation {generation} requested."))
-        status = replace(status, target=Target(generation, model.status.target.epoch))
+        status = _retarget(status, Target(generation, model.status.target.epoch), model.target_spec, asked.at)
     else:
         _refuse_when_deleting(model)
         # Nothing of the instances changes, so those of the target's generation serve the new one too.
@@ -151,12 +196,94 @@ def update(model: Model, spec: Spec, asked: Asked) -> Change:
         model_uid=model.uid, generation=generation, spec=spec, created_at=asked.at, actor=asked.actor,
         reason=asked.reason,
     )  # fmt: skip
-    operation = _operation(after, OperationKind.UPDATE, asked, status.target)
-    resized = spec.replicas.min != model.spec.replicas.min and status.state is State.RUNNING
+    operation = _operation(after, kind, asked, status.target)
+    resized = spec.base != model.spec.base and status.state is State.RUNNING
     if model.desired is RunState.STOPPED or not (replaced or resized):
-        operation = succeed(operation, asked.at, {"state": str(status.state), "generation": generation})
-    event = _event(after, "SpecChanged", asked, f"Generation {generation}.", {"generation": generation})
+        operation = _finished(operation, asked.at, {"state": str(status.state), "generation": generation})
+    paths = [c.path for c in changes(model.spec, spec)]
+    message = f"Generation {generation}: {', '.join(paths)}." if paths else f"Generation {generation}, tried again."
+    event = _event(after, "SpecChanged", asked, message, {"generation": generation, "fields": paths})
     return Change(before=model, after=after, revision=revision, operations=(operation,), events=(event,))
+
+
+def update_problems(model: Model, spec: Spec, *, acknowledge_restart: bool) -> list[Problem]:
+    """What speaks against going from the model's spec to ``spec``, whatever its state."""
+    found = []
+    if spec.backend != model.spec.backend:
+        message = "A model does not move between backends: delete it and deploy it on the other one."
+        found.append(Problem("spec.backend", "immutable", message))
+    if not acknowledge_restart and (paths := restarting(model, spec)):
+        message = f"Changing {', '.join(paths)} replaces the model's instances: send acknowledge_restart: true."
+        found.append(Problem("acknowledge_restart", "acknowledgement_required", message))
+    return found
+
+
+def restarting(model: Model, spec: Spec) -> list[str]:
+    """The paths of what surrounds the process that ``spec`` changes for instances that are there."""
+    if not model.status.instances or model.desired is RunState.STOPPED:
+        return []
+    return [f"spec.{c.path}" for c in changes(model.target_spec, spec) if c.effect is Effect.CONTAINER]
+
+
+def rollback(model: Model, revision: Revision, asked: Asked) -> Change:
+    """The spec of an earlier revision, as a new generation."""
+    reason = asked.reason or f"Back to revision {revision.generation}"
+    return update(model, revision.spec, replace(asked, reason=reason), OperationKind.ROLLBACK)
+
+
+# ------------------------------------------------------------------------------------------- rollouts
+
+
+def pause_rollout(model: Model, asked: Asked) -> Change:
+    """Neither on nor back, and no deadline, until it is resumed, cancelled or forced. A paused one stays so."""
+    rollout = _rollout_of(model)
+    if rollout.paused_at is not None:
+        return Change(before=model, after=model)
+    if rollout.forced:
+        raise Refused("rollout_forced", "The rollout was forced: old instances are ending already. Wait for it.")
+    return _rolled(model, replace(rollout, paused_at=asked.at), "RolloutPaused", "Paused.", asked)
+
+
+def resume_rollout(model: Model, asked: Asked) -> Change:
+    rollout = _rollout_of(model)
+    if rollout.paused_at is None:
+        return Change(before=model, after=model)
+    resumed = replace(rollout, paused_at=None, progressed_at=asked.at)
+    return _rolled(model, resumed, "RolloutResumed", "Resumed.", asked)
+
+
+def force_rollout(model: Model, asked: Asked) -> Change:
+    """Forward, whatever happens: old instances end now, and nothing goes back by itself."""
+    forced = replace(_rollout_of(model), paused_at=None, forced=True)
+    return _rolled(model, forced, "RolloutForced", f"Forced forward to {forced.after}.", asked)
+
+
+def cancel_rollout(model: Model, running: Sequence[Operation], asked: Asked) -> Change:
+    """Back to the last good revision; ``running`` are the model's operations, of which the rollout's end."""
+    target = _rollout_of(model).after
+    change = _back_to_good(model, asked)
+    cancelled = tuple(cancel(o, asked.at, f"Cancelled by {asked.actor}.") for o in running if o.target == target)
+    return replace(change, operations=cancelled)
+
+
+def _rollout_of(model: Model) -> Rollout:
+    if model.status.rollout is None:
+        raise Refused("no_rollout", f"No rollout of model {model.name!r} is under way: it is {model.status.state}.")
+    return model.status.rollout
+
+
+def _rolled(model: Model, rollout: Rollout, type_: str, message: str, asked: Asked) -> Change:
+    after = replace(model, status=replace(model.status, rollout=rollout), updated_at=asked.at)
+    return Change(before=model, after=after, events=(_event(after, type_, asked, message, {}),))
+
+
+def _back_to_good(model: Model, asked: Asked) -> Change:
+    good = model.status.good
+    assert good is not None
+    status = replace(_fresh_try(model.status), target=good, rollout=None)
+    after = replace(model, status=status, updated_at=asked.at)
+    event = _event(after, "Cancelled", asked, f"Going back to {good}, the last good revision.", {})
+    return Change(before=model, after=after, events=(event,))
 
 
 def cancel_operation(model: Model, operation: Operation, asked: Asked) -> Change:
@@ -168,15 +295,11 @@ def cancel_operation(model: Model, operation: Operation, asked: Asked) -> Change
     """
     if operation.done:
         raise Refused("operation_done", f"The operation has {operation.state} already.")
-    if operation.kind in (OperationKind.STOP, OperationKind.DELETE):
+    if operation.kind in (OperationKind.STOP, OperationKind.DELETE, OperationKind.TERMINATE):
         raise Refused("not_cancellable", f"A {operation.kind} always finishes. Wait for it.")
     cancelled = cancel(operation, asked.at, f"Cancelled by {asked.actor}.")
-    good = model.status.good
-    if operation.kind in (OperationKind.RESTART, OperationKind.UPDATE) and good is not None:
-        status = replace(_fresh_try(model.status), target=good)
-        after = replace(model, status=status, updated_at=asked.at)
-        event = _event(after, "Cancelled", asked, f"Going back to {good}, the last good revision.", {})
-        return Change(before=model, after=after, operations=(cancelled,), events=(event,))
+    if operation.kind in ROLLOUTS and model.status.good is not None:
+        return replace(_back_to_good(model, asked), operations=(cancelled,))
     change = stop(model, StopMode.FORCE, 0, asked)
     return replace(change, operations=(*change.operations, cancelled))
 
@@ -192,10 +315,11 @@ def _commanded(before: Model, after: Model, kind: OperationKind, asked: Asked, t
 
 
 def _operation(model: Model, kind: OperationKind, asked: Asked, target: Target | None) -> Operation:
+    steps = INTAKE if kind in ROLLOUTS else ("accepted",)
     return Operation(
         id=asked.operation_id, kind=kind, namespace=model.namespace, model=model.name, model_uid=model.uid,
         actor=asked.actor, reason=asked.reason, created_at=asked.at, updated_at=asked.at, target=target,
-        steps=(Step(name="accepted", at=asked.at),),
+        steps=tuple(Step(name=name, at=asked.at) for name in steps),
     )  # fmt: skip
 
 
@@ -221,7 +345,23 @@ def _fresh_try(status: Status) -> Status:
     return replace(status, failures=0, failure=None, retry_at=None, rolled_back=None, replacing_since=None)
 
 
-def _check_timeout(timeout: float) -> None:
+def _retarget(status: Status, target: Target, old: Spec, at: datetime) -> Status:
+    """Steer to ``target``; a rollout of it begins if something serves, which is of the spec ``old``."""
+    rollout = None
+    if status.state is State.UPDATING and status.good is not None:
+        rollout = Rollout(
+            before=status.good, after=target, began_at=at, progressed_at=at, each=amount_of(old.resources),
+            count=sum(1 for i in status.instances if i.target == status.good),
+        )  # fmt: skip
+    return replace(status, target=target, rollout=rollout)
+
+
+def _finished(operation: Operation, at: datetime, result: Mapping[str, Any]) -> Operation:
+    return succeed(with_step(operation, "finish", at), at, result)
+
+
+def check_timeout(timeout: float) -> None:
+    """Raises InvalidRequest."""
     if not 0 <= timeout <= MAX_DRAIN:
         raise InvalidRequest(
             [Problem("timeout", "out_of_range", "timeout is from 0 to 24h; use force to wait for none.")]

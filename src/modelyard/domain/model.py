@@ -6,13 +6,25 @@ Everything here is immutable; a change is a new value. All times are aware datet
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from modelyard.domain.spec import Spec
 from modelyard.domain.states import RunState, State
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """Which model, for those who need no more of it."""
+
+    uid: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -27,6 +39,49 @@ class Target:
 
     def __str__(self) -> str:
         return f"{self.generation}.{self.epoch}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amount:
+    """So much of what a site has: cores, bytes of memory, whole devices."""
+
+    cpu: float = 0.0
+    memory: int = 0
+    devices: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.cpu or self.memory or self.devices)
+
+    def __add__(self, other: Amount) -> Amount:
+        return Amount(cpu=self.cpu + other.cpu, memory=self.memory + other.memory, devices=self.devices + other.devices)
+
+    def __sub__(self, other: Amount) -> Amount:
+        return self + other.times(-1)
+
+    def of(self, kind: str) -> float:
+        """By the name of its field."""
+        value: float = getattr(self, kind)
+        return value
+
+    def times(self, count: int) -> Amount:
+        return Amount(cpu=self.cpu * count, memory=self.memory * count, devices=self.devices * count)
+
+    def times_in(self, free: Amount) -> int:
+        """How many of this fit into ``free``; a large number for nothing at all."""
+        # Cores are fractions: without the tolerance ten tenths would not make one.
+        fits = [int(free.of(k) / self.of(k) + 1e-9) for k in ("cpu", "memory", "devices") if self.of(k) > 0]
+        return max(min(fits, default=1_000_000), 0)
+
+    def short_of(self, free: Amount) -> tuple[str, ...]:
+        """The kinds of which ``free`` has less than this."""
+        return tuple(k for k in ("devices", "memory", "cpu") if self.of(k) > free.of(k) + 1e-9)
+
+    def without(self, kinds: tuple[str, ...]) -> Amount:
+        """The same with none of ``kinds``."""
+        return replace(self, **dict.fromkeys(kinds, 0))
+
+    def at_least_nothing(self) -> Amount:
+        return Amount(cpu=max(self.cpu, 0.0), memory=max(self.memory, 0), devices=max(self.devices, 0))
 
 
 class ConditionType(StrEnum):
@@ -78,6 +133,10 @@ class StopRequest:
     actor: str
     reason: str
 
+    def not_after(self, now: datetime) -> StopRequest:
+        """The same, made now at the latest: a clock that was set back must not make anybody wait longer."""
+        return self if self.at <= now else replace(self, at=now)
+
     @property
     def deadline(self) -> datetime:
         seconds = min(self.timeout, MAX_DRAIN) if self.mode is StopMode.DRAIN else 0.0
@@ -122,13 +181,14 @@ class DrainReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Released:
-    """What a verified stop gave back. ``memory`` in bytes resident just before."""
+    """What a verified stop gave back. ``memory`` in bytes resident just before; ``devices`` by id."""
 
     at: datetime
     took_seconds: float
     instances: int
     processes: int
     memory: int
+    devices: tuple[str, ...] = ()
     requests: DrainReport = DrainReport()
 
 
@@ -143,8 +203,8 @@ class Instance:
     """One replica of one revision, as last observed.
 
     ``address`` is where the gateway reaches it: ``unix:/path`` for a worker that speaks frames,
-    ``http://127.0.0.1:port`` for a server that its user brought. ``memory`` in bytes resident,
-    ``reserved`` in bytes held for it in the backend's capacity.
+    ``http://127.0.0.1:port`` for a server that its user brought. ``memory`` in bytes resident;
+    ``held`` is its part of the ledger, ``devices`` the ids of the devices that it alone may use.
     """
 
     id: str
@@ -154,10 +214,71 @@ class Instance:
     since: datetime
     pid: int | None = None
     memory: int = 0
-    reserved: int = 0
+    held: Amount = Amount()
+    devices: tuple[str, ...] = ()
     processes: int = 1
     message: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """The replacement of instances of ``before`` (the last good target) by those of ``after``. There were
+    ``count`` of the former, which held ``each``.
+
+    ``strategy`` is the one in effect. ``progressed_at`` is when one more instance of ``after`` became ready,
+    or the rollout began: the progress deadline counts from there. While ``paused_at`` stands nothing is
+    launched or ended for it; ``forced``: it goes forward whatever happens.
+    """
+
+    before: Target
+    after: Target
+    began_at: datetime
+    progressed_at: datetime
+    each: Amount = Amount()
+    count: int = 1
+    ready: int = 0
+    strategy: str = ""
+    paused_at: datetime | None = None
+    forced: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Why and since when a model waits for capacity; ``holders`` hold what it needs."""
+
+    since: datetime
+    reason: str
+    message: str
+    kinds: tuple[str, ...] = ()
+    holders: tuple[ModelRef, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preempted:
+    """The model gave up its place to another and comes back when there is room."""
+
+    by: ModelRef
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """How many instances are wanted now, since when and why. ``suspended``: nothing but the spec changes
+    it, until the next start that restores autoscaling."""
+
+    desired: int
+    changed_at: datetime
+    reason: str = ""
+    suspended: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doomed:
+    """An instance that is to be replaced at somebody's request, and how."""
+
+    id: str
+    request: StopRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +288,9 @@ class Status:
     ``target`` is what the backend is steered to, ``good`` the last target that was fully ready: a
     failed update goes back to it. ``failures`` counts failed launches in a row; ``counted`` holds
     the ids of ended instances already counted, so that a crash of the control process counts none twice.
-    ``rolled_back`` stands until the next start, restart or update.
+    ``rolled_back`` stands until the next start, restart or update. ``awake_since`` is when a model that may
+    go idle last had a reason not to. ``admitted`` is the number of instances that it has been granted: to replace
+    one of these it goes before all that still wait for their first.
     """
 
     state: State
@@ -182,6 +305,13 @@ class Status:
     rolled_back: RolledBack | None = None
     counted: tuple[str, ...] = ()
     replacing_since: datetime | None = None
+    rollout: Rollout | None = None
+    waiting: Waiting | None = None
+    preempted: Preempted | None = None
+    scale: Scale | None = None
+    awake_since: datetime | None = None
+    doomed: tuple[Doomed, ...] = ()
+    admitted: int = 0
     stop: StopRequest | None = None
     peak: Released | None = None
     released: Released | None = None
@@ -196,7 +326,8 @@ class Model:
     """What is served, started and stopped: a name in a namespace, a spec and a status.
 
     ``spec`` is the newest revision's (``generation``); ``target_spec`` that of ``status.target``,
-    which differs after a failed update went back. ``version`` grows with every write (the ETag).
+    which differs after a failed update went back. ``version`` grows with every write (the ETag). ``site``
+    names the place (a home on a machine) whose control process drives it; empty: whichever there is.
     """
 
     uid: str
@@ -210,22 +341,20 @@ class Model:
     created_at: datetime
     updated_at: datetime
     version: int = 0
+    site: str = ""
 
     @property
     def ref(self) -> ModelRef:
         return ModelRef(self.uid, self.namespace, self.name)
 
 
-@dataclass(frozen=True, slots=True)
-class ModelRef:
-    """Which model, for those who need no more of it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """What a namespace's instances may hold at a time: cores, bytes, devices. None: as much as there is."""
 
-    uid: str
-    namespace: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.namespace}/{self.name}"
+    cpu: float | None = None
+    memory: int | None = None
+    gpus: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +364,7 @@ class Namespace:
     name: str
     created_at: datetime
     description: str = ""
+    quota: Quota = Quota()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,6 +377,8 @@ class Revision:
     created_at: datetime
     actor: str
     reason: str = ""
+    # Why its rollout was given up, if it was.
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

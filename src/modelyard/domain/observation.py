@@ -1,4 +1,4 @@
-"""What the world looks like to a plan: instances that live, instances that ended, drained ones, room."""
+"""What the world looks like to a plan: instances that live, instances that ended, drained ones, requests."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from modelyard.domain.model import DrainReport, Failure, Instance, Target
-from modelyard.domain.quantities import format_bytes
-from modelyard.domain.spec import Resources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +17,22 @@ class Exit:
     target: Target
     at: datetime
     failure: Failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """What callers want of a model, as the gateway has seen it.
+
+    ``average`` is the metric of the model's autoscaling (requests in flight, or a second) over its window, all
+    instances together, and ``peak`` the highest such average within its scale-down delay; both None while
+    they are not known for so long. ``quiet_since``: since when there has been no request, None while there is
+    one or when that is not known. ``waiting``: requests held until the model serves.
+    """
+
+    average: float | None = None
+    peak: float | None = None
+    quiet_since: datetime | None = None
+    waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,24 +48,7 @@ class Observation:
     exits: tuple[Exit, ...] = ()
     closed: Mapping[str, int] = field(default_factory=dict)
     drain: DrainReport = DrainReport()
+    demand: Demand = Demand()
 
     def is_drained(self, instance: Instance) -> bool:
         return self.closed.get(instance.id) == 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capacity:
-    """What the backend has and what all models' instances hold of it. Memory in bytes."""
-
-    memory: int
-    memory_held: int = 0
-
-    def shortage(self, resources: Resources, count: int, *, given_back: int = 0) -> str | None:
-        """Why ``count`` more instances do not fit, even with ``given_back`` bytes more; None when they do."""
-        need = (resources.memory or 0) * count
-        free = self.memory - self.memory_held + given_back
-        if need <= free:
-            return None
-        return (
-            f"{format_bytes(need)} of memory needed, {format_bytes(max(free, 0))} free of {format_bytes(self.memory)}"
-        )

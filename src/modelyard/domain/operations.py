@@ -12,7 +12,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from modelyard.domain.model import ConditionType, Model, Status, Target
+from modelyard.domain.model import ConditionType, InstancePhase, Model, Status, Target
+from modelyard.domain.release import STUCK
 from modelyard.domain.states import RunState, State
 
 
@@ -22,7 +23,16 @@ class OperationKind(StrEnum):
     STOP = "stop"
     RESTART = "restart"
     UPDATE = "update"
+    ROLLBACK = "rollback"
+    REDEPLOY = "redeploy"
+    TERMINATE = "terminate"
     DELETE = "delete"
+
+
+# Those that replace instances, and the steps that each of them goes through.
+ROLLOUTS = (OperationKind.UPDATE, OperationKind.ROLLBACK, OperationKind.REDEPLOY, OperationKind.RESTART)
+INTAKE = ("intake", "validate")
+STEPS = (*INTAKE, "prepare", "roll_out", "verify", "finish")
 
 
 class OperationState(StrEnum):
@@ -85,9 +95,11 @@ def settle(operation: Operation, model: Model | None, now: datetime) -> Operatio
     if operation.done:
         return operation
     if model is not None:
-        operation = _stepped(operation, model)
+        operation = _rolling(operation, model, now) if operation.kind in ROLLOUTS else _stepped(operation, model)
+    if operation.kind is OperationKind.TERMINATE:
+        return _settle_terminate(operation, model, now)
     if operation.kind is OperationKind.DELETE:
-        return succeed(operation, now, {"deleted": True}) if model is None else operation
+        return succeed(operation, now, {"deleted": True}) if model is None else _stuck(operation, model, now)
     if operation.kind is OperationKind.STOP:
         return _settle_stop(operation, model, now)
     return _settle_run(operation, model, now)
@@ -108,7 +120,51 @@ def _settle_stop(operation: Operation, model: Model | None, now: datetime) -> Op
     if model.status.state is State.STOPPED:
         released = model.status.released
         return succeed(operation, now, {"state": "stopped", "released": _plain(asdict(released)) if released else None})
-    return operation
+    return _stuck(operation, model, now)
+
+
+def _stuck(operation: Operation, model: Model, now: datetime) -> Operation:
+    """What cannot be ended is named, and its operation ends; the model goes on ending."""
+    degraded = model.status.condition(ConditionType.DEGRADED)
+    if degraded is None or not degraded.status or degraded.reason != STUCK:
+        return operation
+    return fail(operation, now, "not_released", degraded.message)
+
+
+def _settle_terminate(operation: Operation, model: Model | None, now: datetime) -> Operation:
+    if model is None or model.desired is RunState.STOPPED:
+        return succeed(operation, now, {"state": "stopped" if model else "deleted"})
+    if model.status.doomed or model.status.state is State.STARTING or _is_progressing(model.status):
+        return operation
+    return succeed(operation, now, {"state": str(model.status.state)})
+
+
+def with_step(operation: Operation, name: str, at: datetime, message: str = "") -> Operation:
+    """At step ``name``, and past those before it; steps are never taken back."""
+    known = [step.name for step in operation.steps]
+    fresh = [s for s in STEPS[: STEPS.index(name) + 1] if s not in known]
+    if not fresh and known[-1] == name and operation.steps[-1].message != message:
+        return replace(operation, steps=(*operation.steps[:-1], replace(operation.steps[-1], message=message)))
+    if not fresh:
+        return operation
+    steps = tuple(Step(name=s, at=at, message=message if s == name else "") for s in fresh)
+    return replace(operation, steps=(*operation.steps, *steps), updated_at=max(at, operation.updated_at))
+
+
+def _rolling(operation: Operation, model: Model, now: datetime) -> Operation:
+    """How far the replacement of instances has come."""
+    status = model.status
+    if status.target != operation.target:
+        return operation
+    mine = [i for i in status.instances if i.target == status.target]
+    if not mine:
+        return with_step(operation, "prepare", now, status.waiting.message if status.waiting else "")
+    ready = sum(1 for i in mine if i.phase is InstancePhase.READY)
+    others = len(status.instances) - len(mine)
+    if ready == len(mine) and (others or status.state is State.RUNNING):
+        step = "verify" if len(mine) >= others else "roll_out"
+        return with_step(operation, step, now, f"{ready} new instance(s) ready, {others} old one(s) left.")
+    return with_step(operation, "roll_out", now, f"{ready} of {len(mine)} new instance(s) ready.")
 
 
 def _settle_run(operation: Operation, model: Model | None, now: datetime) -> Operation:
@@ -126,10 +182,19 @@ def _settle_run(operation: Operation, model: Model | None, now: datetime) -> Ope
         went_back = f"{failure.message} The last good revision ({status.target}) keeps serving."
         return fail(operation, now, failure.code, went_back, failure.log)
     if status.state is State.RUNNING and not _is_progressing(status):
-        return succeed(operation, now, {"state": "running", "generation": model.generation})
+        return _succeed_run(operation, now, {"state": "running", "generation": model.generation})
+    if status.state is State.IDLE:
+        # What it will run when it wakes.
+        return _succeed_run(operation, now, {"state": "idle", "generation": model.generation})
     if status.state is State.ERROR and status.failure is not None:
         return fail(operation, now, status.failure.code, status.transition.message, status.failure.log)
     return operation
+
+
+def _succeed_run(operation: Operation, now: datetime, result: Mapping[str, Any]) -> Operation:
+    if operation.kind in ROLLOUTS:
+        operation = with_step(operation, "finish", now)
+    return succeed(operation, now, result)
 
 
 def _is_progressing(status: Status) -> bool:
@@ -138,7 +203,9 @@ def _is_progressing(status: Status) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Datetimes as ISO 8601 text, so that a result is plain JSON."""
+    """Datetimes as ISO 8601 text and tuples as lists, so that a result is plain JSON."""
     if isinstance(value, dict):
         return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
     return value.isoformat() if isinstance(value, datetime) else value

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from modelyard.domain.errors import Problem
-from modelyard.domain.names import (
-    FileSource,
-    InvalidReference,
-    is_label_key,
-    parse_reference,
-)
-
-_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-MAX_REPLICAS = 64
+from modelyard.domain.names import FileSource, parse_reference
 
 
 class Engine(StrEnum):
@@ -48,19 +38,111 @@ ENGINE_OF_SUFFIX = {
 PICKLE_SUFFIXES = (".pkl", ".pickle", ".joblib")
 
 
+class ModelType(StrEnum):
+    """What a model makes, for those who choose one; None where nobody has said."""
+
+    TEXT = "textgen"
+    EMBEDDING = "embedding"
+    IMAGE = "imagegen"
+    VIDEO = "videogen"
+
+
+class Preempt(StrEnum):
+    """Whether a start that does not fit may make room by taking it from others (never from pinned ones)."""
+
+    NEVER = "never"
+    IDLE = "idle"  # from models of no higher priority that nobody has called for a while
+    LOWER_PRIORITY = "lower-priority"  # from these, and from models of lower priority even while they serve
+
+
+class Strategy(StrEnum):
+    """The order of a rollout."""
+
+    AUTO = "auto"  # surge where a new instance fits beside the old ones, else replace
+    SURGE = "surge"  # new before old
+    REPLACE = "replace"  # old released before new
+
+
+class Metric(StrEnum):
+    """What the number of instances follows, both per instance."""
+
+    CONCURRENCY = "concurrency"  # requests in flight
+    RPS = "rps"  # requests a second
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """``cpu`` in cores; ``memory`` in bytes (None: no limit); ``gpus`` in whole devices."""
+    """What each instance holds: ``cpu`` in cores (None: one thread, nothing reserved), ``memory`` in bytes
+    (None: no limit, nothing reserved), ``gpus`` in whole devices."""
 
-    cpu: float = 1.0
+    cpu: float | None = None
     memory: int | None = None
     gpus: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replicas:
+    """``desired`` (None: ``min``) is how many run as long as nothing scales them."""
+
     min: int = 1
     max: int = 1
+    desired: int | None = None
+
+    def clamp(self, count: int) -> int:
+        return max(self.min, min(count, self.max))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Autoscaling:
+    """How the number of instances follows the requests. Durations in seconds.
+
+    With a ``target`` there are as many instances as keep ``metric``, averaged over ``window``, at or
+    below it in each. After a change the next waits ``cooldown``; new instances are given ``warm_up`` to
+    take their share before more are added; fewer are run only when that would have sufficed throughout
+    ``scale_down_delay``. With ``idle_after`` a model that nobody has called for so long goes idle: it
+    holds nothing and starts again with the next request, which waits ``wake_timeout`` at most, beside
+    at most ``max_waiting`` others.
+    """
+
+    metric: Metric = Metric.CONCURRENCY
+    target: float | None = None
+    window: float = 10.0
+    cooldown: float = 15.0
+    warm_up: float = 10.0
+    scale_down_delay: float = 300.0
+    idle_after: float | None = None
+    wake_timeout: float = 60.0
+    max_waiting: int = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Features:
+    """What callers may use of a model."""
+
+    streaming: bool = False
+    tool_calls: bool = False
+    image_input: bool = False
+    summarization: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """A request that a new instance must answer before it gets any other: ``body`` is V2 inference JSON,
+    or what the ``command`` engine's server is sent at ``path``. ``timeout`` in seconds."""
+
+    body: Mapping[str, Any] = field(default_factory=dict)
+    path: str | None = None
+    timeout: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """How instances are replaced. A rollout that makes no progress for ``progress_deadline`` seconds goes
+    back to the last good revision."""
+
+    strategy: Strategy = Strategy.AUTO
+    progress_deadline: float = 600.0
+    probe: Probe | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +185,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """The whole wish. One frozen copy of it a generation is a revision."""
+    """The whole wish. One frozen copy of it a generation is a revision.
+
+    ``priority`` orders the queue, highest first; ``pin`` keeps the model from making room for others;
+    ``groups`` are those who may see and call it.
+    """
 
     engine: Engine
     source: str | None = None
@@ -113,10 +199,21 @@ class Spec:
     replicas: Replicas = Replicas()
     container: Container = Container()
     limits: Limits = Limits()
+    type: ModelType | None = None
+    features: Features = Features()
+    autoscaling: Autoscaling = Autoscaling()
+    rollout: Rollout = Rollout()
+    priority: int = 0
+    preempt: Preempt = Preempt.NEVER
+    pin: bool = False
+    groups: tuple[str, ...] = ()
     public: bool = False
     trusted: bool = False
     description: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    # Why this version of Modelyard cannot carry the stored spec out (an engine that is no more, say). Such a
+    # model is stopped, updated and deleted like any other; it cannot start.
+    unresolved: str = ""
 
     @property
     def source_path(self) -> str | None:
@@ -127,175 +224,11 @@ class Spec:
         return reference.path if isinstance(reference, FileSource) else None
 
     @property
+    def base(self) -> int:
+        """How many instances run as long as nothing scales them."""
+        return self.replicas.clamp(self.replicas.min if self.replicas.desired is None else self.replicas.desired)
+
+    @property
     def is_exclusive(self) -> bool:
         """Whether two instances cannot live side by side: a server with a port of its own has it once."""
         return self.engine is Engine.COMMAND and self.options.get("port") is not None
-
-
-# Fields whose change leaves the instances alone (the first row of the effect table).
-METADATA_FIELDS = frozenset({"description", "labels", "public", "limits"})
-
-
-def needs_new_instances(old: Spec, new: Spec) -> bool:
-    """Whether going from ``old`` to ``new`` replaces instances, or only changes what stands beside them."""
-    return any(
-        getattr(old, name) != getattr(new, name)
-        for name in Spec.__dataclass_fields__
-        if name not in METADATA_FIELDS | {"replicas"}
-    )
-
-
-def spec_problems(spec: Spec) -> list[Problem]:
-    """Everything wrong with ``spec`` that can be said without looking at the world, all at once."""
-    return [
-        *_source_problems(spec),
-        *_option_problems(spec),
-        *_number_problems(spec),
-        *_container_problems(spec),
-        *_label_problems(spec.labels),
-    ]
-
-
-def _source_problems(spec: Spec) -> Iterator[Problem]:
-    if spec.source is None:
-        if spec.engine in (Engine.ONNX, Engine.SKLEARN, Engine.PYTHON):
-            yield Problem("source", "required", f"The {spec.engine} engine needs a source: file:///path/to/model.")
-        return
-    try:
-        reference = parse_reference(spec.source)
-    except InvalidReference as error:
-        yield Problem("source", "invalid_source", str(error))
-        return
-    if not isinstance(reference, FileSource):
-        yield Problem(
-            "source",
-            "unresolved_source",
-            f"No registry is connected, so {reference} cannot be resolved: give file:///path/to/model.",
-        )
-        return
-    if spec.engine is Engine.SKLEARN and reference.path.lower().endswith(PICKLE_SUFFIXES) and not spec.trusted:
-        yield Problem(
-            "source",
-            "untrusted_pickle",
-            "A pickle or joblib file runs whatever code it holds when it is loaded. Save the model with "
-            "skops.io.dump instead, or have an administrator set 'trusted: true'.",
-        )
-
-
-def _option_problems(spec: Spec) -> Iterator[Problem]:
-    known: dict[Engine, set[str]] = {
-        Engine.COMMAND: {"command", "port"},
-        Engine.MOCK: {"latency_ms", "outputs", "load_ms"},
-    }
-    allowed = known.get(spec.engine, set())
-    for name in sorted(set(spec.options) - allowed):
-        hint = f"it takes {', '.join(sorted(allowed))}" if allowed else "it takes none"
-        yield Problem(f"options.{name}", "unknown_option", f"The {spec.engine} engine has no option {name!r}: {hint}.")
-    if spec.engine is Engine.COMMAND:
-        yield from _command_option_problems(spec.options)
-    if spec.engine is Engine.MOCK:
-        yield from _mock_option_problems(spec.options)
-
-
-def _command_option_problems(options: Mapping[str, Any]) -> Iterator[Problem]:
-    command = options.get("command")
-    if not isinstance(command, (list, tuple)) or not command or not all(isinstance(w, str) and w for w in command):
-        yield Problem(
-            "options.command",
-            "required",
-            "The command engine needs its command as a list of words, for example "
-            '["vllm", "serve", "my-model", "--port", "{port}"].',
-        )
-    elif any("\x00" in word for word in command):
-        yield Problem("options.command", "invalid_value", "A command's word holds no NUL character.")
-    port = options.get("port")
-    if port is not None and (isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535):
-        yield Problem("options.port", "out_of_range", "A port is a whole number from 1 to 65535.")
-
-
-def _mock_option_problems(options: Mapping[str, Any]) -> Iterator[Problem]:
-    for name in ("latency_ms", "load_ms"):
-        value = options.get(name, 0)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 3_600_000:
-            yield Problem(f"options.{name}", "out_of_range", f"{name} is a number of milliseconds from 0 to 3600000.")
-    outputs = options.get("outputs", [])
-    if not isinstance(outputs, (list, tuple)):
-        yield Problem("options.outputs", "invalid_type", "outputs is a list of tensors in V2 form.")
-        return
-    for index, tensor in enumerate(outputs):
-        missing = {"name", "datatype", "shape", "data"} - set(tensor if isinstance(tensor, Mapping) else ())
-        if missing:
-            yield Problem(
-                f"options.outputs[{index}]",
-                "required",
-                f"A tensor has name, datatype, shape and data; {', '.join(sorted(missing))} missing.",
-            )
-
-
-def _number_problems(spec: Spec) -> Iterator[Problem]:
-    resources, replicas, limits = spec.resources, spec.replicas, spec.limits
-    if not 0 < resources.cpu <= 1024:
-        yield Problem("resources.cpu", "out_of_range", "cpu is a number of cores above 0, for example 0.5 or 2.")
-    if resources.memory is not None and resources.memory < 16 * 2**20:
-        yield Problem("resources.memory", "out_of_range", "memory must be at least 16Mi.")
-    if resources.gpus < 0:
-        yield Problem("resources.gpus", "out_of_range", "gpus is 0 or more.")
-    if replicas.min < 1:
-        yield Problem("replicas.min", "out_of_range", "min must be at least 1; stop the model to run none.")
-    if replicas.max > 1 and spec.is_exclusive:
-        yield Problem(
-            "replicas.max", "out_of_range", "A fixed options.port serves one instance: leave it out and use {port}."
-        )
-    if replicas.max > MAX_REPLICAS:
-        yield Problem("replicas.max", "out_of_range", f"max must be at most {MAX_REPLICAS}.")
-    if replicas.min > replicas.max:
-        yield Problem("replicas.min", "out_of_range", f"min ({replicas.min}) is above max ({replicas.max}).")
-    if not 0 < limits.request_timeout <= 86_400:
-        yield Problem("limits.request_timeout", "out_of_range", "request_timeout is above 0 and at most 24h.")
-    if not 1 <= limits.max_body <= 2**32 - 2**20:
-        yield Problem("limits.max_body", "out_of_range", "max_body is at least 1 byte and below 4Gi.")
-    if limits.max_queue < 1:
-        yield Problem("limits.max_queue", "out_of_range", "max_queue must be at least 1.")
-
-
-def _container_problems(spec: Spec) -> Iterator[Problem]:
-    container, check = spec.container, spec.container.health_check
-    for name, value in container.environment.items():
-        path = f"container.environment.{name}"
-        if not _ENVIRONMENT_NAME.match(name):
-            yield Problem(path, "invalid_name", f"{name!r} is not a variable's name: letters, digits and _ only.")
-        elif name.startswith("MODELYARD_"):
-            yield Problem(path, "reserved_name", "Variables that start with MODELYARD_ are Modelyard's own.")
-        if "\x00" in value:
-            yield Problem(path, "invalid_value", "A variable's value holds no NUL character.")
-    if (folder := container.working_dir) is not None and (
-        not folder.startswith("/") or ".." in folder.split("/") or "\x00" in folder
-    ):
-        yield Problem("container.working_dir", "invalid_path", "working_dir is an absolute path without '..' or NUL.")
-    if container.shared_memory is not None and container.shared_memory < 2**20:
-        yield Problem("container.shared_memory", "out_of_range", "shared_memory must be at least 1Mi.")
-    prefix = "container.health_check"
-    for name in ("interval", "timeout", "start_period"):
-        if not 0 < getattr(check, name) <= 86_400:
-            yield Problem(f"{prefix}.{name}", "out_of_range", f"{name} is above 0 and at most 24h.")
-    if not 1 <= check.retries <= 100:
-        yield Problem(f"{prefix}.retries", "out_of_range", "retries is from 1 to 100.")
-    if any("\x00" in word for word in check.command):
-        yield Problem(f"{prefix}.command", "invalid_value", "A command's word holds no NUL character.")
-    if check.path is not None:
-        if spec.engine is not Engine.COMMAND:
-            yield Problem(f"{prefix}.path", "not_applicable", "Only the command engine has an HTTP path to check.")
-        elif not check.path.startswith("/"):
-            yield Problem(f"{prefix}.path", "invalid_path", "path starts with '/', for example /health.")
-        elif any(c.isspace() or not c.isprintable() for c in check.path):
-            yield Problem(
-                f"{prefix}.path", "invalid_path", "path holds no blanks or control characters: write a blank as %20."
-            )
-
-
-def _label_problems(labels: Mapping[str, str]) -> Iterator[Problem]:
-    for key, value in labels.items():
-        if not is_label_key(key):
-            yield Problem(f"labels.{key}", "invalid_name", f"{key!r} is not a label's name.")
-        if len(value) > 256:
-            yield Problem(f"labels.{key}", "too_long", "A label's value has at most 256 characters.")

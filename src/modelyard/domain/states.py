@@ -41,6 +41,8 @@ class Command(StrEnum):
     STOP = "stop"
     RESTART = "restart"
     UPDATE = "update"
+    REDEPLOY = "redeploy"
+    TERMINATE = "terminate"
     DELETE = "delete"
 
 
@@ -60,6 +62,11 @@ class Refusal:
 
 
 _STOP, _DELETE = Move(State.STOPPING), Move(State.DELETING)
+_NOTHING_RUNS = Refusal("not_running", "The model has no instance now.")
+_UPDATING = Refusal(
+    "update_in_progress",
+    "Instances are being replaced already. Wait for that to finish, cancel or force the rollout, or stop the model.",
+)
 _DELETING = Refusal("deleting", "The model is being deleted. Create it again once it is gone.")
 _STOP_IN_PROGRESS = Refusal(
     "stop_in_progress",
@@ -71,6 +78,8 @@ TRANSITIONS: Mapping[tuple[State, Command], Move | Refusal] = {
     (State.STOPPED, Command.STOP): Move(State.STOPPED),
     (State.STOPPED, Command.RESTART): Refusal("not_running", "The model is stopped. Use start."),
     (State.STOPPED, Command.UPDATE): Move(State.STOPPED),
+    (State.STOPPED, Command.REDEPLOY): Move(State.STOPPED),
+    (State.STOPPED, Command.TERMINATE): _NOTHING_RUNS,
     (State.STOPPED, Command.DELETE): _DELETE,
     (State.QUEUED, Command.START): Refusal(
         "already_queued", "The model already waits for capacity. Free some, or stop it to give up its place."
@@ -78,16 +87,22 @@ TRANSITIONS: Mapping[tuple[State, Command], Move | Refusal] = {
     (State.QUEUED, Command.STOP): _STOP,
     (State.QUEUED, Command.RESTART): Refusal("not_running", "The model waits for capacity: nothing runs yet."),
     (State.QUEUED, Command.UPDATE): Move(State.STARTING),
+    (State.QUEUED, Command.REDEPLOY): Move(State.STARTING),
+    (State.QUEUED, Command.TERMINATE): _NOTHING_RUNS,
     (State.QUEUED, Command.DELETE): _DELETE,
     (State.STARTING, Command.START): Refusal("already_starting", "The model is starting. Wait for it, or stop it."),
     (State.STARTING, Command.STOP): _STOP,
     (State.STARTING, Command.RESTART): Move(State.STARTING),
     (State.STARTING, Command.UPDATE): Move(State.STARTING),
+    (State.STARTING, Command.REDEPLOY): Move(State.STARTING),
+    (State.STARTING, Command.TERMINATE): Move(State.STARTING),
     (State.STARTING, Command.DELETE): _DELETE,
     (State.RUNNING, Command.START): Refusal("already_running", "The model is running. Use restart for new instances."),
     (State.RUNNING, Command.STOP): _STOP,
     (State.RUNNING, Command.RESTART): Move(State.UPDATING),
     (State.RUNNING, Command.UPDATE): Move(State.UPDATING),
+    (State.RUNNING, Command.REDEPLOY): Move(State.UPDATING),
+    (State.RUNNING, Command.TERMINATE): Move(State.RUNNING),
     (State.RUNNING, Command.DELETE): _DELETE,
     (State.UPDATING, Command.START): Refusal("already_running", "The model is running; an update of it is under way."),
     (State.UPDATING, Command.STOP): _STOP,
@@ -97,26 +112,36 @@ TRANSITIONS: Mapping[tuple[State, Command], Move | Refusal] = {
     (State.UPDATING, Command.UPDATE): Refusal(
         "update_in_progress", "An update is under way. Wait for it to finish, or cancel its operation first."
     ),
+    (State.UPDATING, Command.REDEPLOY): _UPDATING,
+    (State.UPDATING, Command.TERMINATE): Move(State.UPDATING),
     (State.UPDATING, Command.DELETE): _DELETE,
     (State.STOPPING, Command.START): _STOP_IN_PROGRESS,
     (State.STOPPING, Command.STOP): _STOP,
     (State.STOPPING, Command.RESTART): _STOP_IN_PROGRESS,
     (State.STOPPING, Command.UPDATE): Move(State.STOPPING),
+    (State.STOPPING, Command.REDEPLOY): Move(State.STOPPING),
+    (State.STOPPING, Command.TERMINATE): _STOP_IN_PROGRESS,
     (State.STOPPING, Command.DELETE): _DELETE,
     (State.IDLE, Command.START): Move(State.STARTING),
     (State.IDLE, Command.STOP): _STOP,
     (State.IDLE, Command.RESTART): Refusal("not_running", "The model is idle: nothing runs. Use start."),
     (State.IDLE, Command.UPDATE): Move(State.IDLE),
+    (State.IDLE, Command.REDEPLOY): Move(State.IDLE),
+    (State.IDLE, Command.TERMINATE): _NOTHING_RUNS,
     (State.IDLE, Command.DELETE): _DELETE,
     (State.ERROR, Command.START): Move(State.STARTING),
     (State.ERROR, Command.STOP): _STOP,
     (State.ERROR, Command.RESTART): Move(State.STARTING),
     (State.ERROR, Command.UPDATE): Move(State.STARTING),
+    (State.ERROR, Command.REDEPLOY): Move(State.STARTING),
+    (State.ERROR, Command.TERMINATE): Move(State.ERROR),
     (State.ERROR, Command.DELETE): _DELETE,
     (State.DELETING, Command.START): _DELETING,
     (State.DELETING, Command.STOP): _DELETING,
     (State.DELETING, Command.RESTART): _DELETING,
     (State.DELETING, Command.UPDATE): _DELETING,
+    (State.DELETING, Command.REDEPLOY): _DELETING,
+    (State.DELETING, Command.TERMINATE): _DELETING,
     (State.DELETING, Command.DELETE): _DELETE,
 }  # fmt: skip
 

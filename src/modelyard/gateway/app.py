@@ -16,6 +16,7 @@ from modelyard.domain.names import DEFAULT_NAMESPACE
 from modelyard.gateway import inference
 from modelyard.gateway.access import Access
 from modelyard.gateway.exchange import JSON_TYPE, ClientGone, Deadlines, Exchange, Receive, Scope, Send
+from modelyard.gateway.holding import hold
 from modelyard.gateway.metrics import TEXT_TYPE, GatewayMetrics
 from modelyard.gateway.problems import Refusal, method_not_allowed, model_not_found, retry_after, unauthenticated
 from modelyard.gateway.proxy import Proxy
@@ -56,6 +57,8 @@ class Target(NamedTuple):
 
 _ACTIONS: Final = {"": Kind.MODEL_METADATA, "ready": Kind.MODEL_READY, "infer": Kind.MODEL_INFER}
 _SERVER: Final = {(): Kind.SERVER, ("health", "live"): Kind.LIVE, ("health", "ready"): Kind.READY}
+# Where servers commonly answer health checks and scrapers, by the last segment of the path.
+_PROBED: Final = frozenset({"health", "healthz", "live", "livez", "metrics", "ping", "ready", "readyz"})
 
 
 def parse_target(raw: bytes) -> Target:
@@ -146,6 +149,9 @@ class GatewayApp:
         kind = target.kind
         if kind is Kind.MODEL_INFER:
             model = self._model(exchange, target)
+            if not model.serves:
+                await hold(exchange, model, target.version)
+            # Which kind answers is known only now that an instance is there.
             wanted = model.v2(target.version)
             if wanted.server:
                 await self._proxy.to_instance(exchange, model, wanted, target.rest)
@@ -156,7 +162,10 @@ class GatewayApp:
         elif kind is Kind.CONTROL:
             await self._proxy.to_control(exchange)
         elif kind is Kind.PROXY:
-            await self._proxy.to_instance(exchange, self._model(exchange, target), Wanted(server=True), target.rest)
+            model, probe = self._model(exchange, target), _is_probe(exchange, target.rest)
+            if not model.serves and not probe:
+                await hold(exchange, model, None)
+            await self._proxy.to_instance(exchange, model, Wanted(server=True), target.rest, probe=probe)
         elif kind is Kind.UNKNOWN and target.name:
             await self._other_model_path(exchange, target)
         elif kind in (Kind.HIDDEN, Kind.UNKNOWN):
@@ -187,17 +196,19 @@ class GatewayApp:
             model = self._model(exchange, target)
             wanted = model.v2(target.version)
             if wanted.server:
-                await self._proxy.to_instance(exchange, model, wanted, target.rest)
+                await self._proxy.to_instance(exchange, model, wanted, target.rest, probe=True)
             else:
                 await inference.metadata(exchange, model, wanted)
 
     async def _other_model_path(self, exchange: Exchange, target: Target) -> None:
         """A path below a model that is none of V2's: a server that its user brought may know it."""
-        model = self._model(exchange, target)
+        model, probe = self._model(exchange, target), _is_probe(exchange, target.rest)
+        if not model.serves and not probe:
+            await hold(exchange, model, target.version)
         wanted = Wanted(True, target.version)
         if model.workers and not model.among(wanted):
             raise _not_found(exchange)
-        await self._proxy.to_instance(exchange, model, wanted, target.rest)
+        await self._proxy.to_instance(exchange, model, wanted, target.rest, probe=probe)
 
     def _authorized(self, exchange: Exchange) -> bool:
         return self._access.allows(exchange.headers.get(b"authorization"))
@@ -214,6 +225,12 @@ class GatewayApp:
         if model is None:
             raise model_not_found(target.namespace, target.name)
         return model
+
+
+def _is_probe(exchange: Exchange, path: str) -> bool:
+    """Whether somebody only looks how a server that its user brought is: that is none of the model's requests,
+    so it neither wakes the model nor keeps it awake."""
+    return exchange.method in ("GET", "HEAD") and path.rstrip("/").rpartition("/")[2] in _PROBED
 
 
 def _not_found(exchange: Exchange) -> Refusal:

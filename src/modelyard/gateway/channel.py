@@ -1,4 +1,4 @@
-"""The gateway's ear for the control process: routes in, drains out, as frames over a Unix socket."""
+"""The gateway's ear for the control process: routes in, drains and loads out, as frames over a Unix socket."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import os
 import socket
 from pathlib import Path
 from typing import Any, Final
+
+import orjson
 
 from modelyard.gateway.routes import InvalidRoute, parse_route
 from modelyard.gateway.served import RouteTable
@@ -19,7 +21,7 @@ _MAX_FRAME: Final = 16 * 2**20
 
 
 class ChannelServer:
-    """Serves ``set_route``, ``remove_route`` and ``drained`` on ``path`` (mode 0600)."""
+    """Serves ``set_route``, ``remove_route``, ``drained`` and ``loads`` on ``path`` (mode 0600)."""
 
     def __init__(self, path: Path, routes: RouteTable) -> None:
         self._path = path
@@ -37,7 +39,8 @@ class ChannelServer:
         temporary.rename(self._path)
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(
-            lambda: FramePeer(self._handle, max_frame=_MAX_FRAME), sock=listener
+            lambda: FramePeer(self._handle, on_cancel=self._cancelled, on_close=self._closed, max_frame=_MAX_FRAME),
+            sock=listener,
         )
 
     def close(self) -> None:
@@ -54,6 +57,8 @@ class ChannelServer:
                     respond(Head("", 200), b"")
                 case "drained":
                     self._drained(head, respond)
+                case "loads":
+                    self._loads(peer, stream, head, respond)
                 case _:
                     raise InvalidRoute(f"there is no operation {head.op!r}")
         except InvalidRoute as error:
@@ -73,6 +78,22 @@ class ChannelServer:
             model.when_drained(
                 _texts(head, "instances"), lambda report: respond(Head("", 200, {"report": report}), b"")
             )
+
+    def _loads(self, peer: FramePeer, stream: int, head: Head, respond: Respond) -> None:
+        """The answer is JSON in the body: ten thousand models are too many for a head."""
+        since = head.params.get("since")
+        if not isinstance(since, int):
+            raise InvalidRoute("since must be a number")
+        self._routes.loads.poll(
+            (peer, stream), _text(head, "gateway"), since,
+            lambda report: respond(Head("", 200), orjson.dumps(report)),
+        )  # fmt: skip
+
+    def _cancelled(self, peer: FramePeer, stream: int) -> None:
+        self._routes.loads.drop(peer, stream)
+
+    def _closed(self, peer: FramePeer) -> None:
+        self._routes.loads.drop(peer)
 
 
 def _text(head: Head, name: str) -> str:

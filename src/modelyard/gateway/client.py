@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-from modelyard.control.ports import Closed, Route
+from modelyard.control.ports import Closed, Load, Loads, Route
 from modelyard.domain.model import DrainReport, ModelRef
 from modelyard.runtime import frames
 from modelyard.runtime.frames import ConnectionLost, FramePeer, Head
@@ -24,10 +24,13 @@ _FIRST_BACKOFF: Final = 0.02
 _LAST_BACKOFF: Final = 1.0
 # Seconds after which a gateway that holds the connection and does not answer is taken for hung.
 _ANSWER_TIMEOUT: Final = 5.0
+# Seconds until a gateway that does not know what it was asked (one of before an upgrade) is asked again.
+_REFUSED_PAUSE: Final = 30.0
 
 
 def route_document(route: Route) -> bytes:
     """The JSON of a route, as a route file holds it and ``set_route`` carries it."""
+    hold = route.hold
     return orjson.dumps(
         {
             "uid": route.ref.uid,
@@ -45,6 +48,7 @@ def route_document(route: Route) -> bytes:
             "max_body": route.max_body,
             "max_queue": route.max_queue,
             "metadata": dict(route.metadata),
+            "hold": None if hold is None else {"max_waiting": hold.max_waiting, "timeout": hold.timeout},
         },
         default=dict,
     )
@@ -101,6 +105,7 @@ class GatewayChannel:
         self._drained: asyncio.Queue[ModelRef] = asyncio.Queue()
         self._waits: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._tried = asyncio.Event()
+        self._connected = asyncio.Event()
         self._hangs = False
         self._connector: asyncio.Task[None] | None = None
 
@@ -158,6 +163,28 @@ class GatewayChannel:
         while True:
             yield await self._drained.get()
 
+    async def loads(self) -> AsyncIterator[Loads]:
+        """See the port. Each report is asked for once the one before has been taken, so a reader that is
+        slow gets fewer of them."""
+        gateway, since = "", 0
+        while True:
+            await self._connected.wait()
+            peer = self._peer
+            try:
+                if peer is None:
+                    raise ConnectionLost
+                answer, body = await peer.request(Head("loads", 0, {"gateway": gateway, "since": since}))
+            except ConnectionLost:
+                await asyncio.sleep(_FIRST_BACKOFF)
+                continue
+            if answer.status != 200:
+                log.error("the gateway refused loads: %s", answer.params.get("message"))
+                await asyncio.sleep(_REFUSED_PAUSE)
+                continue
+            report = orjson.loads(body)
+            gateway, since = report["gateway"], report["since"]
+            yield Loads(gateway=gateway, at=report["at"], models=tuple(Load(**load) for load in report["models"]))
+
     # ---------------------------------------------------------------- the connection
 
     async def _ask(self, head: Head, body: bytes) -> dict[str, Any]:
@@ -181,6 +208,7 @@ class GatewayChannel:
             lost = asyncio.Event()
             try:
                 self._peer = await frames.connect(str(self._path), on_close=_setter(lost))
+                self._connected.set()
                 await self._tell_all()
                 self._hangs = False
                 self._tried.set()
@@ -191,6 +219,7 @@ class GatewayChannel:
             except OSError:
                 self._hangs = False
             finally:
+                self._connected.clear()
                 peer, self._peer = self._peer, None
                 if peer is not None:
                     peer.close()

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from enum import Enum
+from time import monotonic
 from typing import Any, Final, Protocol
 
 from modelyard.gateway.problems import PROBLEM_TYPE, BodyLimit, Header, Refusal, body_too_large, problem_body
@@ -28,6 +29,10 @@ def new_request_id() -> bytes:
     return b"%s-%x" % (_id_prefix, next(_ids))
 
 
+# nginx's number for a caller that left before the answer; counted, never sent.
+CLIENT_GONE: Final = 499
+
+
 class ClientGone(Exception):
     """The caller went away; there is nobody to answer."""
 
@@ -38,6 +43,10 @@ class Connection(Protocol):
     on_gone: Callable[[], None] | None
     task: asyncio.Task[None]
     """Which answers the request at the head of this connection."""
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the caller has left while nothing was read from it, so that nobody was told."""
 
     @property
     def is_clogged(self) -> bool:
@@ -71,8 +80,8 @@ class Deadlines:
         self._due: dict[Exchange, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def set(self, exchange: Exchange, timeout: float) -> None:
-        self._due[exchange] = self._loop.time() + timeout
+    def set(self, exchange: Exchange, due: float) -> None:
+        self._due[exchange] = due
         if self._timer is None:
             self._timer = self._loop.call_later(self.TICK, self._look)
 
@@ -80,7 +89,7 @@ class Deadlines:
         self._due.pop(exchange, None)
 
     def _look(self) -> None:
-        now = self._loop.time()
+        now = monotonic()
         for exchange in [exchange for exchange, due in self._due.items() if due <= now]:
             del self._due[exchange]
             exchange.end(_Ended.EXPIRED)
@@ -88,13 +97,16 @@ class Deadlines:
 
 
 class Exchange:
-    """``headers`` by lower-case name, the last one of each name. ``id`` is what X-Request-ID answers."""
+    """``headers`` by lower-case name, the last one of each name. ``id`` is what X-Request-ID answers.
+    ``began`` (time.monotonic) is when the head was there."""
 
     __slots__ = (
-        "_deadlines", "_ended", "_receive", "_send", "connection", "headers", "id", "received", "scope", "started",
+        "_deadlines", "_ended", "_receive", "_send", "began", "connection", "headers", "id", "received", "scope",
+        "started",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, deadlines: Deadlines) -> None:
+        self.began = monotonic()
         self.scope = scope
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         given = self.headers.get(b"x-request-id")
@@ -124,15 +136,15 @@ class Exchange:
     # ---------------------------------------------------------------- early ends
 
     def guard(self, timeout: float | None) -> None:
-        """From here to :meth:`unguard` the exchange ends when ``timeout`` seconds pass or its caller goes
-        away: what it awaits is cancelled, and :meth:`ended` says in what that results."""
+        """From here to :meth:`unguard` the exchange ends ``timeout`` seconds after it began, or when its
+        caller goes away: what it awaits is cancelled, and :meth:`ended` says in what that results."""
         if timeout is not None:
-            self._deadlines.set(self, timeout)
+            self._deadlines.set(self, self.began + timeout)
         self.connection.on_gone = self._gone
 
     def extend(self, timeout: float) -> None:
         """Start the guard's time anew."""
-        self._deadlines.set(self, timeout)
+        self._deadlines.set(self, monotonic() + timeout)
 
     def unguard(self) -> None:
         self._deadlines.clear(self)

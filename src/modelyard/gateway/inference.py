@@ -7,20 +7,19 @@ instance, the queue, the deadline, and what is said when there is nobody to answ
 from __future__ import annotations
 
 import asyncio
-from time import perf_counter
+from time import monotonic
 from typing import Any, Final
 
 import orjson
 
 from modelyard import __version__
 from modelyard.domain.states import State
-from modelyard.gateway.exchange import JSON_TYPE, ClientGone, Exchange
+from modelyard.gateway.exchange import CLIENT_GONE, JSON_TYPE, ClientGone, Exchange
+from modelyard.gateway.holding import until_it_serves
 from modelyard.gateway.problems import Header, Refusal, instance_lost
+from modelyard.gateway.routes import NotServing
 from modelyard.gateway.served import Endpoint, ServedModel, Wanted
 from modelyard.runtime.frames import Buffer, ConnectionLost, Head, NotSent
-
-# nginx's number for a caller that left before the answer; counted, never sent.
-CLIENT_GONE: Final = 499
 
 _OCTETS: Final = "application/octet-stream"
 _CONTENT_TYPES: Final = {
@@ -37,19 +36,18 @@ SERVER_METADATA: Final = orjson.dumps(
 
 async def infer(exchange: Exchange, model: ServedModel, wanted: Wanted) -> None:
     """Have a worker answer one inference request, and count it."""
-    started = perf_counter()
     try:
         head, body = await _ask(exchange, model, wanted)
     except Refusal as refusal:
         model.refuse(refusal)
         if refusal.status == 504:
-            model.stats.observe(perf_counter() - started)
+            model.stats.observe(monotonic() - exchange.began)
         raise
     except ClientGone:
         model.stats.count(CLIENT_GONE)
         raise
     model.stats.count(head.status)
-    model.stats.observe(perf_counter() - started)
+    model.stats.observe(monotonic() - exchange.began)
     params = head.params
     content_type = params.get("content_type", "application/json").encode()
     length = params.get("header_length")
@@ -69,7 +67,14 @@ async def _ask(exchange: Exchange, model: ServedModel, wanted: Wanted) -> tuple[
         length = params.get("header_length")
         if length is not None and length > len(content):
             raise _bad_header_length(f"is {length}, but the body has {len(content)} bytes")
-        return await forward(model, wanted, Head("infer", 0, params), content)
+        while True:
+            try:
+                return await forward(model, wanted, Head("infer", 0, params), content)
+            except NotServing:
+                # It went idle while this request's body came.
+                if not model.holds(wanted.version):
+                    raise
+                await until_it_serves(exchange, model, wanted.version)
     except asyncio.CancelledError:
         end = exchange.ended(route.request_timeout)
         if end is None:
@@ -123,7 +128,9 @@ def _bad_header_length(what: str) -> Refusal:
     return Refusal(400, "invalid_header", f"Inference-Header-Content-Length {what}.")
 
 
-async def forward(model: ServedModel, wanted: Wanted, head: Head, body: Buffer) -> tuple[Head, Buffer]:
+async def forward(
+    model: ServedModel, wanted: Wanted, head: Head, body: Buffer, *, probe: bool = False
+) -> tuple[Head, Buffer]:
     """Have one of the workers that are wanted answer.
 
     An instance that cannot be reached, or that is ending and says so, has done nothing: the next one is
@@ -134,7 +141,7 @@ async def forward(model: ServedModel, wanted: Wanted, head: Head, body: Buffer) 
     """
     tried: tuple[Endpoint, ...] = ()
     while True:
-        endpoint = model.choose(wanted, tried)
+        endpoint = model.choose(wanted, tried, probe=probe)
         answered = cut = False
         try:
             peer = endpoint.link.peer
@@ -151,7 +158,7 @@ async def forward(model: ServedModel, wanted: Wanted, head: Head, body: Buffer) 
         except OSError:
             endpoint.shun()
         finally:
-            model.release(endpoint, answered=answered, cut=cut)
+            model.release(endpoint, answered=answered, cut=cut, probe=probe)
         if answered:
             return answer, content
         tried = (*tried, endpoint)
@@ -195,7 +202,7 @@ async def _worker_metadata(exchange: Exchange, model: ServedModel, wanted: Wante
     exchange.received = True  # a body of a GET means nothing
     try:
         exchange.guard(timeout)
-        answer, _ = await forward(model, wanted, Head("metadata"), b"")
+        answer, _ = await forward(model, wanted, Head("metadata"), b"", probe=True)
     except asyncio.CancelledError:
         end = exchange.ended(timeout)
         if end is None:

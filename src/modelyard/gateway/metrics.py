@@ -25,14 +25,16 @@ BOUNDS: Final = (
 
 
 class ModelStats:
-    """Requests of one model by HTTP status, and how long those took that reached an instance."""
+    """Requests of one model by HTTP status, how long those took that reached an instance, and how often one
+    woke the model."""
 
-    __slots__ = ("buckets", "codes", "total")
+    __slots__ = ("buckets", "codes", "total", "wakes")
 
     def __init__(self) -> None:
         self.codes: dict[int, int] = {}
         self.buckets = [0] * (len(BOUNDS) + 1)
         self.total = 0.0
+        self.wakes = 0
 
     def count(self, status: int) -> None:
         self.codes[status] = self.codes.get(status, 0) + 1
@@ -52,7 +54,11 @@ class Measured(Protocol):
     @property
     def stats(self) -> ModelStats: ...
 
-    def loads(self) -> Iterable[tuple[str, int]]:
+    @property
+    def waiting(self) -> int:
+        """Requests that are held until an instance is there."""
+
+    def by_instance(self) -> Iterable[tuple[str, int]]:
         """Requests in flight by instance id."""
 
 
@@ -81,6 +87,12 @@ class GatewayMetrics(Collector):
         in_flight = GaugeMetricFamily(
             "model_inference_in_flight", "Requests being answered now.", labels=("namespace", "model", "instance")
         )
+        waiting = GaugeMetricFamily(
+            "model_inference_waiting", "Requests held until an instance is there.", labels=("namespace", "model")
+        )
+        wakes = CounterMetricFamily(
+            "model_wakes", "Times that a request woke the idle model.", labels=("namespace", "model")
+        )
         for model in self._models():
             labels = list(model.labels)
             for code, count in sorted(model.stats.codes.items()):
@@ -89,14 +101,16 @@ class GatewayMetrics(Collector):
             latency.add_metric(
                 labels, list(zip(bounds, accumulate(model.stats.buckets), strict=True)), model.stats.total
             )
-            for instance, count in model.loads():
+            for instance, count in model.by_instance():
                 in_flight.add_metric([*labels, instance], count)
+            waiting.add_metric(labels, model.waiting)
+            wakes.add_metric(labels, model.stats.wakes)
         refused = CounterMetricFamily(
             "modelyard_gateway_requests_refused", "Requests that the gateway answered itself.", labels=("reason",)
         )
         for reason, count in sorted(self._refused.items()):
             refused.add_metric([reason], count)
-        yield from (total, latency, in_flight, refused)
+        yield from (total, latency, in_flight, waiting, wakes, refused)
 
     def text(self, others: str = "") -> bytes:
         """The exposition (text format 0.0.4), with another process's appended."""

@@ -24,6 +24,7 @@ class Refusal(Exception):
         self.detail = detail
         self.headers = tuple(headers)
         self.extra: Mapping[str, Any] = extra
+        self.counted = False  # in the counts of the model that it is about
 
 
 def problem_body(refusal: Refusal, instance: str, request_id: str) -> bytes:
@@ -98,6 +99,31 @@ def queue_full(name: str, limit: int) -> Refusal:
         headers=[retry_after(1)],
         retry_after=1,
         max_queue=limit,
+    )
+
+
+def too_many_waiting(name: str, limit: int) -> Refusal:
+    return Refusal(
+        503,
+        "too_many_waiting",
+        f"{limit} requests wait already for model {name!r} to start, which is its limit. Try again in a moment, or "
+        "raise autoscaling.max_waiting.",
+        headers=[retry_after(1)],
+        retry_after=1,
+        max_waiting=limit,
+    )
+
+
+def wake_timeout(name: str, argument: str, state: str, timeout: float, setting: str) -> Refusal:
+    return Refusal(
+        503,
+        "wake_timeout",
+        f"Model {name!r} is {state}: no instance of it was there within {timeout:g} s, its {setting}. It is "
+        f"still being started; 'modelyard status {argument}' says how far it is. Try again in a moment, or raise "
+        f"{setting}.",
+        headers=[retry_after(5)],
+        retry_after=5,
+        state=state,
     )
 
 

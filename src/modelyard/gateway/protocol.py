@@ -8,6 +8,7 @@ sender reads the refusal instead of a reset; a hook for a caller that goes away.
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -45,6 +46,19 @@ class FrontProtocol(HttpToolsProtocol):
         self._held: RequestResponseCycle | None = None  # answered while its body was still coming
 
     # ---------------------------------------------------------------- what an exchange may ask
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the caller has left while nothing was read from it, so that nobody was told.
+
+        One who has sent more than the kernel takes unread (some 200 KB) is not seen to leave: the end of
+        the connection comes behind what was sent.
+        """
+        if not self.flow.read_paused or self.transport.is_closing():
+            return False
+        look = select.poll()
+        look.register(self.transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
+        return bool(look.poll(0))
 
     @property
     def is_clogged(self) -> bool:

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from time import monotonic
 from typing import Final
 
 import aiohttp
@@ -19,8 +19,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from modelyard.gateway.access import Access
-from modelyard.gateway.exchange import ClientGone, Exchange
-from modelyard.gateway.inference import CLIENT_GONE
+from modelyard.gateway.exchange import CLIENT_GONE, ClientGone, Exchange
 from modelyard.gateway.problems import BodyLimit, Header, Refusal, instance_lost, retry_after
 from modelyard.gateway.served import Endpoint, ServedModel, Wanted
 
@@ -122,14 +121,16 @@ class Proxy:
 
     # ---------------------------------------------------------------- servers that users bring
 
-    async def to_instance(self, exchange: Exchange, model: ServedModel, wanted: Wanted, path: str) -> None:
+    async def to_instance(
+        self, exchange: Exchange, model: ServedModel, wanted: Wanted, path: str, *, probe: bool = False
+    ) -> None:
         """Pass the request on to one of the servers that are wanted, as ``path``, and count it.
 
         The route's ``request_timeout`` bounds the time to the answer's head, then each silence in its body.
+        A ``probe`` is none of the requests that keep a model awake.
         """
-        started = perf_counter()
         try:
-            status = await self._ask_instance(exchange, model, wanted, path)
+            status = await self._ask_instance(exchange, model, wanted, path, probe)
         except Refusal as refusal:
             model.refuse(refusal)
             raise
@@ -137,9 +138,11 @@ class Proxy:
             model.stats.count(CLIENT_GONE)
             raise
         model.stats.count(status)
-        model.stats.observe(perf_counter() - started)
+        model.stats.observe(monotonic() - exchange.began)
 
-    async def _ask_instance(self, exchange: Exchange, model: ServedModel, wanted: Wanted, path: str) -> int:
+    async def _ask_instance(
+        self, exchange: Exchange, model: ServedModel, wanted: Wanted, path: str, probe: bool
+    ) -> int:
         route = model.route
         upload = _Upload(exchange, model.body_limit, route.request_timeout)
         headers = _request_headers(exchange, withhold=self._access)
@@ -148,7 +151,7 @@ class Proxy:
         try:
             tried: tuple[Endpoint, ...] = ()
             while True:
-                endpoint = model.choose(wanted, tried)
+                endpoint = model.choose(wanted, tried, probe=probe)
                 answered = cut = False
                 try:
                     async with self._send(
@@ -165,7 +168,7 @@ class Proxy:
                         cut = True
                     raise upload.failure or instance_lost(route.name) from None
                 finally:
-                    model.release(endpoint, answered=answered, cut=cut)
+                    model.release(endpoint, answered=answered, cut=cut, probe=probe)
         except asyncio.CancelledError:
             end = exchange.ended(route.request_timeout)
             if end is None:

@@ -17,6 +17,8 @@ from modelyard.gateway.problems import Refusal, retry_after
 # The states in which nothing is served, whatever instances are still there.
 CLOSED_STATES: Final = (State.STOPPED, State.STOPPING, State.DELETING)
 DRAINING_STATES: Final = (State.STOPPING, State.DELETING)
+# Those in which a request may wait for an instance; the control process starts one by itself.
+_WAKING_STATES: Final = (State.IDLE, State.QUEUED, State.STARTING, State.RUNNING, State.UPDATING)
 
 _ADDRESS = re.compile(r"unix:/[^\x00]+\Z|http://[A-Za-z0-9.\[\]:-]+:\d{1,5}\Z")
 _UID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
@@ -32,6 +34,8 @@ _ADVICE: Final = {
     State.IDLE: "Start it with 'modelyard start {model}'.",
     State.ERROR: "'modelyard status {model}' and 'modelyard logs {model}' say why.",
 }
+# Of an idle model whose requests wait for it; what is told so is a probe, or came when it might not wait.
+_WAKES: Final = "It wakes with the next request."
 # Where waiting a moment helps; a stopped model stays stopped until somebody starts it.
 _PASSING: Final = (State.QUEUED, State.STARTING, State.RUNNING, State.UPDATING)
 
@@ -48,12 +52,20 @@ class Instance(msgspec.Struct, frozen=True):
     generation: int
 
 
+class Hold(msgspec.Struct, frozen=True):
+    """Of the requests that come while nothing serves ``max_waiting`` may wait at once for an instance,
+    ``timeout`` seconds each."""
+
+    max_waiting: int
+    timeout: float
+
+
 class Route(msgspec.Struct, kw_only=True, frozen=True):
     """What the control process says of one model (``run/routes/<uid>.json``, and ``set_route``).
 
     ``generation`` is what the model is steered to: during a rollout ``instances`` (by id, those that may
     serve) are of others too. ``request_timeout`` is in seconds, ``max_body`` in bytes, ``max_queue`` in
-    requests that may run or wait at once.
+    requests that may run or wait at once. Without ``hold`` no request waits for an instance.
     """
 
     uid: str
@@ -68,6 +80,18 @@ class Route(msgspec.Struct, kw_only=True, frozen=True):
     max_body: int
     max_queue: int
     metadata: dict[str, Any] = {}
+    hold: Hold | None = None
+
+    @property
+    def wakes(self) -> bool:
+        """Whether a request may wait for an instance; a stopped model is never woken."""
+        return self.hold is not None and self.hold.max_waiting > 0 and self.state in _WAKING_STATES
+
+    @property
+    def argument(self) -> str:
+        """The model as the command line takes it."""
+        elsewhere = "" if self.namespace == DEFAULT_NAMESPACE else f" --namespace {self.namespace}"
+        return self.name + elsewhere
 
 
 _decode = msgspec.json.Decoder(Route).decode
@@ -90,6 +114,8 @@ def parse_route(text: bytes | memoryview) -> Route:
         raise InvalidRoute(f"uid {route.uid!r} is not an id")
     if not (route.request_timeout > 0 and route.max_body > 0 and route.max_queue > 0):
         raise InvalidRoute("request_timeout, max_body and max_queue must be above 0")
+    if route.hold is not None and not (route.hold.timeout > 0 and route.hold.max_waiting >= 0):
+        raise InvalidRoute("hold.timeout must be above 0, hold.max_waiting not below")
     for name, instance in route.instances.items():
         if not _UID.match(name):
             raise InvalidRoute(f"instance {name!r} is not an id")
@@ -106,8 +132,8 @@ class NotServing(Refusal):
     """
 
     def __init__(self, route: Route, *, reason: bool = True) -> None:
-        elsewhere = "" if route.namespace == DEFAULT_NAMESPACE else f" --namespace {route.namespace}"
-        advice = _ADVICE[route.state].format(model=route.name + elsewhere)
+        wakes = route.state is State.IDLE and route.wakes
+        advice = _WAKES if wakes else _ADVICE[route.state].format(model=route.argument)
         message = f" ({route.message.rstrip('.')})" if reason and route.message else ""
         passing = route.state in _PASSING
         super().__init__(

@@ -1,16 +1,21 @@
-"""The models that are served: their instances, what is in flight in each, and what drains.
+"""The models that are served: their instances, what is in flight in each, what waits, and what drains.
 
 Nothing here does any I/O except reading the route files at start.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import msgspec
+
+from modelyard.domain.states import State
+from modelyard.gateway.loads import Loads, Meter
 from modelyard.gateway.metrics import ModelStats
 from modelyard.gateway.problems import (
     BodyLimit,
@@ -18,6 +23,7 @@ from modelyard.gateway.problems import (
     instance_unreachable,
     not_proxied,
     queue_full,
+    too_many_waiting,
     version_not_found,
 )
 from modelyard.gateway.routes import (
@@ -75,12 +81,13 @@ class ServedModel:
     """One model's route with its instances, its queue, its counters and who waits for its drain."""
 
     __slots__ = (
-        "_turn", "_waiting", "body_limit", "cut", "endpoints", "finished", "queued", "refused", "route", "servers",
-        "stats", "workers",
+        "_draining", "_held", "_turn", "body_limit", "cut", "endpoints", "finished", "meter", "queued", "refused",
+        "route", "servers", "stats", "workers",
     )  # fmt: skip
 
-    def __init__(self, route: Route) -> None:
+    def __init__(self, route: Route, meter: Meter) -> None:
         self.route = route
+        self.meter = meter
         self.stats = ModelStats()
         # Those that serve, and closed ones with something in flight still.
         self.endpoints: dict[str, Endpoint] = {}
@@ -90,7 +97,9 @@ class ServedModel:
         self.queued = 0
         self.finished = self.refused = self.cut = 0
         self._turn = 0
-        self._waiting: list[tuple[tuple[str, ...], Drained]] = []
+        self._draining: list[tuple[tuple[str, ...], Drained]] = []
+        # Requests that wait for an instance, in the order in which they came; each is told whether to go on.
+        self._held: dict[asyncio.Future[Refusal | None], None] = {}
         self.update(route)
 
     @property
@@ -111,7 +120,13 @@ class ServedModel:
         """What became of requests since the model began to drain."""
         return {"finished": self.finished, "refused": self.refused, "cut": self.cut}
 
-    def loads(self) -> Iterator[tuple[str, int]]:
+    @property
+    def waiting(self) -> int:
+        """Requests that are held until an instance is there."""
+        return len(self._held)
+
+    def by_instance(self) -> Iterator[tuple[str, int]]:
+        """Requests in flight by instance id."""
         for endpoint in self.endpoints.values():
             yield endpoint.id, endpoint.in_flight
 
@@ -134,14 +149,17 @@ class ServedModel:
         begins_to_drain = route.state in DRAINING_STATES and before not in DRAINING_STATES
         if begins_to_drain or route.state not in CLOSED_STATES:
             self.finished = self.refused = self.cut = 0
+        self._settle_held()
         self._tell_drained()
 
     def close(self) -> None:
         """Send nothing new anywhere: the model is no more."""
+        self.route = msgspec.structs.replace(self.route, state=State.DELETING)
         for endpoint in list(self.endpoints.values()):
             endpoint.open = False
             self._drop_if_idle(endpoint)
         self._sort()
+        self._settle_held()
         self._tell_drained()
 
     def _sort(self) -> None:
@@ -160,17 +178,62 @@ class ServedModel:
 
     def when_drained(self, instances: tuple[str, ...], tell: Drained) -> None:
         """Call ``tell`` with the report once none of ``instances`` that are closed has anything in flight."""
-        self._waiting.append((instances, tell))
+        self._draining.append((instances, tell))
         self._tell_drained()
 
     def _tell_drained(self) -> None:
-        if self._waiting:
-            waiting, self._waiting = self._waiting, []
-            for instances, tell in waiting:
+        if self._draining:
+            draining, self._draining = self._draining, []
+            for instances, tell in draining:
                 if any(self.in_flight(instances).values()):
-                    self._waiting.append((instances, tell))
+                    self._draining.append((instances, tell))
                 else:
                     tell(self.report)
+
+    # ---------------------------------------------------------------- requests that wait
+
+    def holds(self, version: str | None) -> bool:
+        """Whether a request for ``version`` may wait for an instance now: nothing serves, but something will."""
+        route = self.route
+        return route.wakes and not self.serves and version in (None, str(route.generation))
+
+    def hold(self) -> asyncio.Future[Refusal | None]:
+        """Have a request wait until an instance serves (None) or none will (why not). :meth:`let_go` ends it.
+
+        Raises:
+            Refusal: as many wait as may.
+        """
+        hold = self.route.hold
+        assert hold is not None
+        if len(self._held) >= hold.max_waiting:
+            raise too_many_waiting(self.route.name, hold.max_waiting)
+        if not self._held and self.route.state is State.IDLE:
+            self.stats.wakes += 1
+        place: asyncio.Future[Refusal | None] = asyncio.get_running_loop().create_future()
+        self._held[place] = None
+        self.meter.wait(len(self._held))
+        return place
+
+    def let_go(self, place: asyncio.Future[Refusal | None]) -> None:
+        """The request waits no longer."""
+        if place in self._held:
+            del self._held[place]
+            self.meter.wait(len(self._held))
+
+    def _settle_held(self) -> None:
+        """Send on those that wait, in their order, if something serves; refuse them if nothing will."""
+        if not self._held or (self.route.wakes and not self.serves):
+            return
+        held, self._held = self._held, {}
+        self.meter.wait(0)
+        for place in held:
+            refusal = None
+            if not self.serves:
+                # Counted here, so that the report of a drain that begins now has them all.
+                refusal = NotServing(self.route)
+                self.refuse(refusal)
+            if not place.done():
+                place.set_result(refusal)
 
     # ---------------------------------------------------------------- requests
 
@@ -201,9 +264,9 @@ class ServedModel:
     def leave(self) -> None:
         self.queued -= 1
 
-    def choose(self, wanted: Wanted, tried: tuple[Endpoint, ...] = ()) -> Endpoint:
+    def choose(self, wanted: Wanted, tried: tuple[Endpoint, ...] = (), *, probe: bool = False) -> Endpoint:
         """Of those wanted the one with the least in flight, in turns among equals, its count raised by
-        one; :meth:`release` lowers it.
+        one; :meth:`release` lowers it. A ``probe`` is none of the model's requests.
 
         Raises:
             Refusal: there is none besides ``tried``.
@@ -217,6 +280,8 @@ class ServedModel:
                 raise instance_unreachable(self.route.name) if tried and self.serves else self.unavailable(wanted)
             chosen = self._least_loaded(choices)
         chosen.in_flight += 1
+        if not probe:
+            self.meter.begin(again=bool(tried))
         return chosen
 
     def _least_loaded(self, choices: list[Endpoint]) -> Endpoint:
@@ -226,9 +291,11 @@ class ServedModel:
         start = self._turn % len(healthy)
         return min(healthy[start:] + healthy[:start], key=lambda e: e.in_flight)
 
-    def release(self, endpoint: Endpoint, *, answered: bool = False, cut: bool = False) -> None:
+    def release(self, endpoint: Endpoint, *, answered: bool = False, cut: bool = False, probe: bool = False) -> None:
         """A request has left ``endpoint``: with an answer, cut off by its end, or (neither) taken back."""
         endpoint.in_flight -= 1
+        if not probe:
+            self.meter.end()
         if not endpoint.open:
             if not self.serves:
                 self.finished += answered
@@ -255,6 +322,9 @@ class ServedModel:
 
     def refuse(self, refusal: Refusal) -> None:
         """Count a request, for inference or to be passed on, that was refused. Probes are not counted."""
+        if refusal.counted:
+            return
+        refusal.counted = True
         self.stats.count(refusal.status)
         if isinstance(refusal, NotServing) and self.route.state in DRAINING_STATES:
             self.refused += 1
@@ -264,6 +334,7 @@ class RouteTable:
     """Every model, by uid and by name."""
 
     def __init__(self) -> None:
+        self.loads = Loads()
         self._by_uid: dict[str, ServedModel] = {}
         self._by_name: dict[tuple[str, str], ServedModel] = {}
 
@@ -279,7 +350,7 @@ class RouteTable:
     def set(self, route: Route) -> ServedModel:
         model = self._by_uid.get(route.uid)
         if model is None:
-            model = self._by_uid[route.uid] = ServedModel(route)
+            model = self._by_uid[route.uid] = ServedModel(route, self.loads.add(route.uid))
         else:
             model.update(route)
         key = (route.namespace, route.name)
@@ -294,6 +365,7 @@ class RouteTable:
         model = self._by_uid.pop(uid, None)
         if model is not None:
             model.close()
+            self.loads.remove(model.meter)
             key = (model.route.namespace, model.route.name)
             if self._by_name.get(key) is model:
                 del self._by_name[key]

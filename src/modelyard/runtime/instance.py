@@ -15,9 +15,9 @@ INSTANCE_FILE = "instance.json"
 
 
 class Resources(msgspec.Struct, frozen=True):
-    """``cpu`` in cores, ``memory`` in bytes (None: no limit)."""
+    """``cpu`` in cores (None: one thread), ``memory`` in bytes (None: no limit)."""
 
-    cpu: float = 1.0
+    cpu: float | None = None
     memory: int | None = None
 
 
@@ -39,7 +39,7 @@ class Instance(msgspec.Struct, frozen=True):
     @property
     def threads(self) -> int:
         """How many threads one model may compute with."""
-        return max(1, math.ceil(self.resources.cpu))
+        return max(1, math.ceil(self.resources.cpu or 1))
 
 
 def read(folder: Path) -> Instance:

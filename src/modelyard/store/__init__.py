@@ -9,9 +9,13 @@ commit.py        the one write path of a model: model, revision, operations, eve
 models.py ...    the queries, one module a table
 pages.py         keyset page tokens
 codec.py         domain objects to JSON documents and back
+salvage.py       what can be read of documents of another version
+news.py          what processes on one PostgreSQL tell each other
 tables.py        the columns as the queries see them
 dialects.py      the little in which the queries of the two databases differ
-engine.py        connections: SQLite in threads, PostgreSQL through psycopg's asyncio side
+engine.py        from a URL to an open database (database.py: the face of both)
+sqlite.py        one file, on the event loop
+postgres.py      a server, through psycopg's asyncio side
 faults.py        what goes wrong with a database, in sentences that say what to do
 migrate.py       brings a database to this version; migrations/ holds the steps
 ===============  ===========================================================================

@@ -1,7 +1,8 @@
 """Domain objects to JSON documents and back.
 
 A document outlives the code that wrote it: fields that are unknown now are ignored, missing ones
-take the dataclass's default. A change that neither covers (a rename) needs a migration.
+take the dataclass's default. A change that neither covers (a rename) needs a migration. Specs and statuses
+that hold what is not known now are read by salvage.py.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from typing import Any, Final
 
 import msgspec
 
-from modelyard.domain.model import Status, Target
+from modelyard.control.ports import Holder
+from modelyard.domain.capacity import Inventory
+from modelyard.domain.model import Quota, Target
 from modelyard.domain.operations import Step
-from modelyard.domain.spec import Spec
 
 # A JSON column's raw content: text from SQLite, bytes from psycopg.
 Raw = str | bytes
@@ -55,8 +57,9 @@ def _unicode(value: Any) -> Any:
     return value
 
 
-decode_spec: Final = msgspec.json.Decoder(Spec).decode
-decode_status: Final = msgspec.json.Decoder(Status).decode
 decode_target: Final = msgspec.json.Decoder(Target).decode
 decode_steps: Final = msgspec.json.Decoder(tuple[Step, ...]).decode
 decode_mapping: Final = msgspec.json.Decoder(dict[str, Any]).decode
+decode_quota: Final = msgspec.json.Decoder(Quota).decode
+decode_inventory: Final = msgspec.json.Decoder(Inventory).decode
+decode_holder: Final = msgspec.json.Decoder(Holder).decode

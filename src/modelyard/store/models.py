@@ -9,15 +9,16 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from modelyard.control.ports import MODEL_SORTS, ModelQuery, Page
+from modelyard.control.ports import MODEL_SORTS, Fence, ModelQuery, Page
 from modelyard.domain.errors import AlreadyExists, VersionConflict
 from modelyard.domain.model import Model, ModelRef
 from modelyard.domain.spec import Spec
 from modelyard.domain.states import RunState, State
-from modelyard.store import namespaces, revisions
-from modelyard.store.codec import decode_spec, decode_status, encode
+from modelyard.store import namespaces, revisions, sites
+from modelyard.store.codec import encode
 from modelyard.store.dialects import insert_new
 from modelyard.store.pages import check_page_size, invalid, page, read_token
+from modelyard.store.salvage import decode_spec, decode_status
 from modelyard.store.tables import model_labels, models
 from modelyard.store.tables import revisions as revision_rows
 
@@ -38,6 +39,9 @@ _SELECT: Final = sa.select(
     models.c.created_at,
     models.c.updated_at,
     models.c.version,
+    models.c.site,
+    models.c.state,
+    models.c.target_generation,
 ).select_from(
     models.outerjoin(
         _target,
@@ -52,7 +56,14 @@ _BY_NAME: Final = _SELECT.where(
 _BY_UID: Final = _SELECT.where(models.c.uid == sa.bindparam("of_uid"))
 _AT_VERSION: Final = (models.c.uid == sa.bindparam("of_uid")) & (models.c.version == sa.bindparam("at_version"))
 _UPDATE: Final = sa.update(models).where(_AT_VERSION)
+_VERSIONS: Final = sa.select(models.c.uid, models.c.namespace, models.c.name, models.c.version)
+_CHUNK: Final = _SELECT.where(
+    models.c.site == sa.bindparam("of_site"), models.c.uid > sa.bindparam("after_uid")
+).order_by(models.c.uid)
 _DELETE: Final = sa.delete(models).where(_AT_VERSION)
+# The fence is part of the one statement, so it costs no other.
+_FENCED_UPDATE: Final = _UPDATE.where(sites.STANDS)
+_FENCED_DELETE: Final = _DELETE.where(sites.STANDS)
 _HOLD: Final = sa.select(models.c.uid).where(_AT_VERSION).with_for_update(read=True)
 
 
@@ -89,7 +100,7 @@ def list_page(connection: sa.Connection, query: ModelQuery) -> Page[Model]:
 
     def position(row: Any) -> Sequence[str]:
         if field == "state":
-            return str(decode_status(row.status).state), row.uid
+            return row.state, row.uid
         value = getattr(row, field)
         return (value.isoformat() if timed else value), row.uid
 
@@ -116,9 +127,20 @@ def _filtered(query: ModelQuery) -> sa.Select[Any]:
     return statement
 
 
-def refs(connection: sa.Connection) -> Sequence[ModelRef]:
-    rows = connection.execute(sa.select(models.c.uid, models.c.namespace, models.c.name).order_by(models.c.uid))
-    return [ModelRef(*row) for row in rows]
+def versions(connection: sa.Connection, site: str | None) -> Mapping[ModelRef, int]:
+    statement = _VERSIONS if site is None else _VERSIONS.where(models.c.site == site)
+    return {ModelRef(uid, namespace, name): version for uid, namespace, name, version in connection.execute(statement)}
+
+
+def chunk_of(connection: sa.Connection, site: str, after: str, size: int) -> Sequence[Model]:
+    """The ``size`` models of the site that follow the uid ``after``."""
+    key = {"of_site": site, "after_uid": after}
+    return [_model(row) for row in connection.execute(_CHUNK.limit(size), key)]
+
+
+def adopt(connection: sa.Connection, site: str) -> None:
+    """Models without a site become this one's. Their version stays: nothing that anybody decides by changes."""
+    connection.execute(sa.update(models).where(models.c.site == "").values(site=site))
 
 
 def count(connection: sa.Connection) -> Mapping[str, int]:
@@ -127,7 +149,11 @@ def count(connection: sa.Connection) -> Mapping[str, int]:
 
 
 def _model(row: Any) -> Model:
-    uid, namespace, name, spec_document, target_document, generation, desired, status, created, updated, version = row
+    # Taken apart at once: that is faster than by name, and pages and whole sites pass through here.
+    (
+        uid, namespace, name, spec_document, target_document, generation, desired, status, created, updated, version,
+        site, state, target_generation,
+    ) = row  # fmt: skip
     spec = decode_spec(spec_document)
     return Model(
         uid=uid,
@@ -137,37 +163,49 @@ def _model(row: Any) -> Model:
         target_spec=spec if target_document is None else decode_spec(target_document),
         generation=generation,
         desired=RunState(desired),
-        status=decode_status(status),
+        status=decode_status(status, state, target_generation, updated),
         created_at=created,
         updated_at=updated,
         version=version,
+        site=site,
     )
 
 
 # ------------------------------------------------------------------------------------------- writing
 
 
-def write(connection: sa.Connection, before: Model | None, after: Model | None) -> Model | None:
+def write(
+    connection: sa.Connection, before: Model | None, after: Model | None, fence: Fence | None = None
+) -> Model | None:
     """Go from ``before`` to ``after`` and return it as it is stored now. Equal ones write nothing, yet
     ``before`` must be what is stored.
 
     Raises:
-        VersionConflict, AlreadyExists, NotFound: as :meth:`modelyard.control.ports.Store.commit`.
+        LeaseLost, VersionConflict, AlreadyExists, NotFound: as :meth:`modelyard.control.ports.Store.commit`.
     """
     if before is None:
+        if fence is not None:
+            sites.check(connection, fence)
         return None if after is None else _insert(connection, after)
-    key = {"of_uid": before.uid, "at_version": before.version}
+    key: dict[str, Any] = {"of_uid": before.uid, "at_version": before.version}
+    if fence is not None:
+        key |= sites.proof(fence)
     if after is None:
-        _expect(connection.execute(_DELETE, key).rowcount, before)
+        statement = _DELETE if fence is None else _FENCED_DELETE
+        _expect(connection, connection.execute(statement, key).rowcount, before, fence)
         return None
     if after == before:
-        _expect(connection.execute(_HOLD, key).first() is not None, before)
+        if fence is not None:
+            sites.check(connection, fence)
+        _expect(connection, connection.execute(_HOLD, key).first() is not None, before, None)
         return after
     after = replace(after, version=before.version + 1)
     values = _values(after)
     if after.spec == before.spec:
-        del values["spec"]
-    _expect(connection.execute(_UPDATE, key | values).rowcount, before)
+        # Besides being waste: of a document that this version cannot read whole a part would be lost.
+        del values["spec"], values["engine"]
+    update = _UPDATE if fence is None else _FENCED_UPDATE
+    _expect(connection, connection.execute(update, key | values).rowcount, before, fence)
     if after.spec.labels != before.spec.labels:
         connection.execute(sa.delete(model_labels).where(model_labels.c.model_uid == after.uid))
         _insert_labels(connection, after)
@@ -213,6 +251,7 @@ def _insert_labels(connection: sa.Connection, model: Model) -> None:
 def _values(model: Model) -> dict[str, Any]:
     return {
         "engine": model.spec.engine,
+        "site": model.site,
         "desired": model.desired,
         "state": model.status.state,
         "generation": model.generation,
@@ -224,8 +263,10 @@ def _values(model: Model) -> dict[str, Any]:
     }
 
 
-def _expect(found: int, before: Model) -> None:
+def _expect(connection: sa.Connection, found: int, before: Model, fence: Fence | None) -> None:
     if not found:
+        if fence is not None:
+            sites.check(connection, fence)
         raise VersionConflict(
             f"The model {before.ref} was changed or deleted by somebody else in between (after version "
             f"{before.version}). Read it again and repeat the change."

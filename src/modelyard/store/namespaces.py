@@ -8,7 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from modelyard.domain.errors import AlreadyExists, NotFound, Refused
-from modelyard.domain.model import Namespace
+from modelyard.domain.model import Namespace, Quota
+from modelyard.store.codec import decode_quota, encode
 from modelyard.store.dialects import insert_new
 from modelyard.store.tables import models, namespaces
 
@@ -17,7 +18,12 @@ _SELECT = sa.select(namespaces)
 
 def create(connection: sa.Connection, namespace: Namespace) -> None:
     """Raises AlreadyExists."""
-    values = {"name": namespace.name, "description": namespace.description, "created_at": namespace.created_at}
+    values = {
+        "name": namespace.name,
+        "description": namespace.description,
+        "created_at": namespace.created_at,
+        "quota": encode(namespace.quota),
+    }
     if connection.execute(insert_new(connection, namespaces, "name"), values).first() is None:
         raise AlreadyExists(f"The namespace {namespace.name!r} exists already.")
 
@@ -29,6 +35,15 @@ def get(connection: sa.Connection, name: str) -> Namespace | None:
 
 def list_all(connection: sa.Connection) -> Sequence[Namespace]:
     return [_namespace(row) for row in connection.execute(_SELECT.order_by(namespaces.c.name))]
+
+
+def set_quota(connection: sa.Connection, name: str, quota: Quota) -> Namespace:
+    """Raises NotFound."""
+    statement = sa.update(namespaces).where(namespaces.c.name == name).values(quota=encode(quota))
+    row = connection.execute(statement.returning(*namespaces.c)).first()
+    if row is None:
+        raise missing(name)
+    return _namespace(row)
 
 
 def delete(connection: sa.Connection, name: str) -> None:
@@ -54,4 +69,9 @@ def missing(name: str) -> NotFound:
 
 
 def _namespace(row: Any) -> Namespace:
-    return Namespace(name=row.name, description=row.description, created_at=row.created_at)
+    return Namespace(
+        name=row.name,
+        created_at=row.created_at,
+        description=row.description,
+        quota=Quota() if row.quota is None else decode_quota(row.quota),
+    )

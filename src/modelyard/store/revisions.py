@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import sqlalchemy as sa
 
-from modelyard.domain.model import Revision
+from modelyard.domain.model import Failure, Revision
 from modelyard.domain.spec import Spec
-from modelyard.store.codec import decode_spec, encode
+from modelyard.store.codec import encode
+from modelyard.store.salvage import decode_failure, decode_spec
 from modelyard.store.tables import MAX_BIGINT, revisions
+
+_GIVE_UP: Final = (
+    sa.update(revisions)
+    .where(revisions.c.model_uid == sa.bindparam("of_uid"), revisions.c.generation == sa.bindparam("of_generation"))
+    .values(failure=sa.bindparam("why"))
+)
 
 
 def insert(connection: sa.Connection, revision: Revision) -> None:
@@ -20,8 +28,16 @@ def insert(connection: sa.Connection, revision: Revision) -> None:
         "actor": revision.actor,
         "reason": revision.reason,
         "spec": encode(revision.spec),
+        "failure": None if revision.failure is None else encode(revision.failure),
     }
     connection.execute(sa.insert(revisions), values)
+
+
+def give_up(connection: sa.Connection, model_uid: str, given_up: Sequence[tuple[int, Failure]]) -> None:
+    """Record why the rollouts of these generations were."""
+    for generation, failure in given_up:
+        key = {"of_uid": model_uid, "of_generation": generation}
+        connection.execute(_GIVE_UP, {**key, "why": encode(failure)})
 
 
 def get_spec(connection: sa.Connection, model_uid: str, generation: int) -> Spec | None:
@@ -44,6 +60,7 @@ def list_of(connection: sa.Connection, model_uid: str) -> Sequence[Revision]:
             created_at=row.created_at,
             actor=row.actor,
             reason=row.reason,
+            failure=None if row.failure is None else decode_failure(row.failure),
         )
         for row in rows
     ]

@@ -2,32 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final, TypeVar
 
-from modelyard.control.ports import EventQuery, Idempotency, ModelQuery, OperationQuery, Page, Store
+from modelyard.control.ports import (
+    EventQuery,
+    Fence,
+    Holder,
+    Idempotency,
+    ModelQuery,
+    News,
+    OperationQuery,
+    Page,
+    Premises,
+    Site,
+    Sites,
+    Store,
+)
+from modelyard.domain.capacity import Inventory
 from modelyard.domain.commands import Change
-from modelyard.domain.model import Event, Model, ModelRef, Namespace, Revision
+from modelyard.domain.model import Event, Model, ModelRef, Namespace, Quota, Revision
 from modelyard.domain.operations import Operation
 from modelyard.domain.spec import Spec
-from modelyard.store import events, models, namespaces, operations, revisions
+from modelyard.store import events, models, namespaces, news, operations, revisions, sites
 from modelyard.store import idempotency as keys
 from modelyard.store.commit import commit
-from modelyard.store.engine import Database, Work, connect
+from modelyard.store.database import Database, Work
+from modelyard.store.engine import connect
 
 T = TypeVar("T")
 
 # Rows that are read in about a millisecond.
 _SMALL_PAGE: Final = 100
+# Models that are read at a time when all of a site are: the event loop waits for one such piece at most.
+_CHUNK: Final = 250
 
 
-class SqlStore(Store):
+class SqlStore(Store, Sites):
     """Besides what each method says it raises, all raise Unavailable when the database fails: a full
     or read-only disk, a damaged file, a server that is away. Nothing is half-written then."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.shared = database.shared
+        # Tells our own news from that of others.
+        self._origin = secrets.token_hex(4)
 
     @classmethod
     async def open(cls, url: str) -> SqlStore:
@@ -45,8 +68,8 @@ class SqlStore(Store):
         await self._database.close()
 
     async def claim(self) -> None:
-        """Be the one control process that drives this database's models, until :meth:`close` or the death of
-        this process: two would launch every model twice.
+        """Be the one control process on this database, until :meth:`close` or the death of this process; of
+        many on a ``shared`` one, each of which drives what it holds leases of, any may.
 
         Raises:
             Unavailable: another one is.
@@ -73,6 +96,9 @@ class SqlStore(Store):
     async def list_namespaces(self) -> Sequence[Namespace]:
         return await self._database.read(namespaces.list_all)
 
+    async def set_quota(self, name: str, quota: Quota) -> Namespace:
+        return await self._database.write(lambda c: namespaces.set_quota(c, name, quota))
+
     async def delete_namespace(self, name: str) -> None:
         await self._database.write(lambda c: namespaces.delete(c, name))
 
@@ -87,14 +113,26 @@ class SqlStore(Store):
     async def list_models(self, query: ModelQuery) -> Page[Model]:
         return await self._page(query.page_size)(lambda c: models.list_page(c, query))
 
-    async def model_refs(self) -> Sequence[ModelRef]:
-        return await self._database.read(models.refs)
+    async def model_versions(self, site: str | None = None) -> Mapping[ModelRef, int]:
+        return await self._database.read(lambda c: models.versions(c, site))
+
+    async def models_of(self, site: str) -> Sequence[Model]:
+        found: list[Model] = []
+        after = ""
+        while True:
+            chunk = await self._database.read(partial(models.chunk_of, site=site, after=after, size=_CHUNK))
+            found += chunk
+            if len(chunk) < _CHUNK:
+                return found
+            after = chunk[-1].uid
 
     async def count_models(self) -> Mapping[str, int]:
         return await self._database.read(models.count)
 
-    async def commit(self, change: Change, idempotency: Idempotency | None = None) -> Change:
-        return await self._database.write(lambda c: commit(c, change, idempotency))
+    async def commit(
+        self, change: Change, idempotency: Idempotency | None = None, fence: Fence | None = None
+    ) -> Change:
+        return await self._database.write(lambda c: commit(c, change, idempotency, fence, origin=self._origin))
 
     async def recall(self, idempotency: Idempotency) -> Operation | None:
         return await self._database.look(lambda c: keys.recall(c, idempotency))
@@ -121,3 +159,38 @@ class SqlStore(Store):
 
     async def last_event_id(self) -> int:
         return await self._database.look(events.last_id)
+
+    # ---------------------------------------------------------------- sites
+
+    async def list_sites(self) -> Sequence[Site]:
+        return await self._database.read(sites.list_all)
+
+    async def get_site(self, site: str) -> Site | None:
+        return await self._database.beat(lambda c: sites.get(c, site))
+
+    async def take_site(
+        self, premises: Premises, holder: Holder, ttl: float, *, over: int = 0, even_if_down: bool = True
+    ) -> Fence | None:
+        lasts = ttl if self.shared else None
+        return await self._database.beat(
+            lambda c: sites.take(c, premises, holder, lasts, over=over, even_if_down=even_if_down)
+        )
+
+    async def renew_site(self, fence: Fence, ttl: float) -> None:
+        await self._database.beat(lambda c: sites.renew(c, fence, ttl))
+
+    async def release_site(self, fence: Fence, *, down: bool) -> None:
+        await self._database.beat(lambda c: sites.release(c, fence, down=down))
+
+    async def set_inventory(self, fence: Fence, inventory: Inventory) -> None:
+        await self._database.beat(lambda c: sites.set_inventory(c, fence, inventory))
+
+    async def adopt_models(self, site: str) -> None:
+        await self._database.write(lambda c: models.adopt(c, site))
+
+    async def news(self) -> AsyncIterator[News | None]:
+        async with aclosing(self._database.news()) as texts:
+            async for text in texts:
+                found = None if text is None else news.heard(text, self._origin)
+                if text is None or found is not None:
+                    yield found

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, DateTime, Identity, Integer, MetaData, Table, Text
+from sqlalchemy import JSON, BigInteger, Boolean, Column, DateTime, Identity, Integer, MetaData, Table, Text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
@@ -61,6 +61,7 @@ namespaces = Table(
     _column("name", Str, key=True),
     _column("description", Str),
     _column("created_at", Utc),
+    _column("quota", Document, null=True),
 )
 
 models = Table(
@@ -79,6 +80,7 @@ models = Table(
     _column("updated_at", Utc),
     _column("spec", Document),
     _column("status", Document),
+    _column("site", Str),
 )
 
 model_labels = Table(
@@ -98,6 +100,7 @@ revisions = Table(
     _column("actor", Str),
     _column("reason", Str),
     _column("spec", Document),
+    _column("failure", Document, null=True),
 )
 
 operations = Table(
@@ -132,6 +135,21 @@ events = Table(
     _column("message", Str),
     _column("actor", Str),
     _column("data", Document),
+)
+
+sites = Table(
+    "sites",
+    metadata,
+    _column("id", Str, key=True),
+    _column("machine", Str),
+    _column("home", Str),
+    _column("url", Str),
+    _column("inventory", Document, null=True),
+    _column("holder", Document, null=True),
+    _column("token", BigInteger),
+    _column("expires_at", Utc, null=True),
+    _column("down", Boolean),
+    _column("seen_at", Utc),
 )
 
 idempotency_keys = Table(

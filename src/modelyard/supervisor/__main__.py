@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import fcntl
 import ipaddress
 import json
@@ -23,7 +22,9 @@ from pathlib import Path
 from typing import IO
 
 from modelyard import __version__
+from modelyard.supervisor.listening import CannotStart, listen, listen_on_path, url_of
 from modelyard.supervisor.processes import (
+    CONTROL_FD,
     MODULES,
     Identity,
     clean_up,
@@ -42,7 +43,6 @@ DOWN_TIMEOUT = 30.0
 # The gateway gives requests in flight 5 s.
 _GATEWAY_GRACE = 8.0
 _ROTATE_ABOVE = 10 * 2**20
-_BACKLOG = 2048
 # The first restart is immediate; a service that lived this long starts that count anew.
 _STEADY_AFTER = 10.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
@@ -52,25 +52,23 @@ _PR_SET_CHILD_SUBREAPER = 36
 _VERSION, _LISTEN_FD = "MODELYARD_VERSION", "MODELYARD_LISTEN_FD"
 
 
-class CannotStart(Exception):
-    """``code`` is stable: ``already_running``, ``port_in_use``, ``cannot_listen``, ``token_needed`` or
-    ``home_unusable``."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
 @dataclass(slots=True)
 class Service:
-    """One of the two processes. ``failures`` counts ends in a row, ``retry_at`` (monotonic) is the next start."""
+    """One of the processes; of control processes there may be several, told apart by ``number``. ``failures``
+    counts ends in a row, ``retry_at`` (monotonic) is the next start."""
 
     name: str
+    number: int = 1
     process: Identity | None = None
     watch: int | None = None
     began: float = 0.0
     failures: int = 0
     retry_at: float | None = None
+
+    @property
+    def key(self) -> str:
+        """Names it in records and logs."""
+        return self.name if self.number == 1 else f"{self.name}-{self.number}"
 
     def runs(self, process: Identity) -> None:
         self.process, self.began, self.retry_at = process, time.monotonic(), None
@@ -84,14 +82,19 @@ class Service:
 class Supervisor:
     """See the module. Single-threaded; woken by signals, by pidfds and by the clock."""
 
-    def __init__(self, home: Path, host: str, port: int, report: IO[str] | None) -> None:
+    def __init__(self, home: Path, host: str, port: int, report: IO[str] | None, controls: int = 1) -> None:
         self._home = home
         self._run = home / "run"
         self._host = host
         self._port = port
         self._report = report
         self._listener: socket.socket | None = None
-        self._services = (Service("gateway"), Service("control"))
+        # Several control processes share one listening socket: whichever lives answers.
+        self._shares_api = controls > 1
+        self._api: socket.socket | None = None
+        self._gateway = Service("gateway")
+        self._controls = tuple(Service("control", number) for number in range(1, controls + 1))
+        self._services = (self._gateway, *self._controls)
         # What a service runs with; one that runs with other settings or of another version is replaced.
         os.environ[_VERSION] = __version__
         self._settings = _settings(os.environ)
@@ -107,10 +110,10 @@ class Supervisor:
             OSError: the home cannot be written.
         """
         self._catch_signals()
-        for service in self._services:
-            self._adopt(service)
-        if self._services[0].process is None:
-            self._listener = _listen(self._host, self._port)
+        self._adopt("gateway", (self._gateway,))
+        self._adopt("control", self._controls)
+        if self._gateway.process is None:
+            self._listener = listen(self._host, self._port)
         missing = [service for service in self._services if service.process is None]
         try:
             for service in missing:
@@ -121,7 +124,7 @@ class Supervisor:
             for service in missing:
                 self._end(service.is_left, time.monotonic())
             raise
-        log.info("Supervisor %d is up at %s", os.getpid(), _url(self._host, self._port))
+        log.info("Supervisor %d is up at %s", os.getpid(), url_of(self._host, self._port))
         self._say("up")
 
     def watch(self) -> None:
@@ -142,11 +145,11 @@ class Supervisor:
         timeout = read_record(self._run / "down.json").get("timeout", DOWN_TIMEOUT)
         deadline = time.monotonic() + timeout
         log.info("Ending, within %g s", timeout)
-        gateway, control = self._services
-        left = self._end(control.is_left, deadline)
+        # All at once, so that none takes over what another one ends.
+        left = self._end(lambda: [p for control in self._controls for p in control.is_left()], deadline)
         # A control process that was killed has left its workers.
         left += self._end(lambda: instance_processes(self._home), deadline)
-        left += self._end(gateway.is_left, time.monotonic() + _GATEWAY_GRACE)
+        left += self._end(self._gateway.is_left, time.monotonic() + _GATEWAY_GRACE)
         if left:
             log.error("Cannot be killed: %s", ", ".join(str(process.pid) for process in left))
         clean_up(self._run)
@@ -157,25 +160,30 @@ class Supervisor:
     def _end(self, look: Callable[[], list[Identity]], deadline: float) -> list[Identity]:
         return end_processes(look, lambda: min(deadline, self._cut_at))
 
-    def _adopt(self, service: Service) -> None:
-        for process in service_processes(self._home, service.name):
-            if service.process is None and _settings(environment(process.pid)) == self._settings:
-                log.info("Adopting %s %d", service.name, process.pid)
-                service.runs(process)
+    def _adopt(self, name: str, services: tuple[Service, ...]) -> None:
+        for process in service_processes(self._home, name):
+            free = next((service for service in services if service.process is None), None)
+            if free is not None and _settings(environment(process.pid)) == self._settings:
+                log.info("Adopting %s %d", free.key, process.pid)
+                free.runs(process)
                 continue
-            log.info("Replacing %s %d, which has other settings or is of another version", service.name, process.pid)
+            log.info("Replacing %s %d, which has other settings or is of another version", name, process.pid)
             # The control process is killed, not asked: asked to end it would end the workers too.
-            deadline = time.monotonic() + (_GATEWAY_GRACE if service.name == "gateway" else 0.0)
+            deadline = time.monotonic() + (_GATEWAY_GRACE if name == "gateway" else 0.0)
             self._end(process.is_left, deadline)
 
     def _spawn(self, service: Service) -> None:
-        log_fd = _open_log(self._home / "logs" / f"{service.name}.log")
+        log_fd = _open_log(self._home / "logs" / f"{service.key}.log")
         environ = dict(os.environ)
         actions = [(os.POSIX_SPAWN_DUP2, log_fd, 1), (os.POSIX_SPAWN_DUP2, log_fd, 2)]
         if service.name == "gateway":
             assert self._listener is not None
             actions.append((os.POSIX_SPAWN_DUP2, self._listener.fileno(), 3))
             environ[_LISTEN_FD] = "3"
+        elif self._shares_api:
+            self._api = self._api or listen_on_path(self._run / "control.sock")
+            actions.append((os.POSIX_SPAWN_DUP2, self._api.fileno(), 3))
+            environ[CONTROL_FD] = "3"
         try:
             # -P so that nothing that lies in the working folder is imported by chance.
             pid = os.posix_spawn(
@@ -190,26 +198,26 @@ class Supervisor:
         service.runs(process)
         # The gateway writes its own record, as soon as it serves.
         if service.name == "control":
-            write_whole(self._run / "control.json", json.dumps(asdict(process)))
+            write_whole(self._run / f"{service.key}.json", json.dumps(asdict(process)))
         self._write_record()
-        log.info("Started %s %d", service.name, pid)
+        log.info("Started %s %d", service.key, pid)
 
     def _write_record(self) -> None:
         """up.json: for clients where we are, for the next supervisor whom to adopt."""
         me = identify(os.getpid())
         assert me is not None
         record = {
-            **asdict(me), "host": self._host, "port": self._port, "url": _url(self._host, self._port),
+            **asdict(me), "host": self._host, "port": self._port, "url": url_of(self._host, self._port),
             "version": __version__,
-            **{s.name: asdict(s.process) for s in self._services if s.process is not None},
+            **{s.key: asdict(s.process) for s in self._services if s.process is not None},
         }  # fmt: skip
         write_whole(self._run / "up.json", json.dumps(record))
 
     def _ended(self, service: Service, now: float) -> None:
         service.failures = 1 if now - service.began > _STEADY_AFTER else service.failures + 1
         pause = 0.0 if service.failures == 1 else min(_FIRST_PAUSE * 2 ** (service.failures - 2), _LONGEST_PAUSE)
-        log.warning("The %s process has ended; starting it again in %.1f s", service.name, pause)
-        self._say("exit", service=service.name, failures=service.failures)
+        log.warning("The %s process has ended; starting it again in %.1f s", service.key, pause)
+        self._say("exit", service=service.key, failures=service.failures)
         if service.watch is not None:
             os.close(service.watch)
         service.process = service.watch = None
@@ -218,10 +226,10 @@ class Supervisor:
     def _start_again(self, service: Service) -> None:
         try:
             if service.name == "gateway" and self._listener is None:
-                self._listener = _listen(self._host, self._port)
+                self._listener = listen(self._host, self._port)
             self._spawn(service)
         except (OSError, CannotStart) as error:
-            log.error("Cannot start the %s process: %s", service.name, error)
+            log.error("Cannot start the %s process: %s", service.key, error)
             service.failures += 1
             service.retry_at = time.monotonic() + _LONGEST_PAUSE
 
@@ -268,36 +276,7 @@ class Supervisor:
 
 
 def _settings(environ: Mapping[str, str]) -> dict[str, str]:
-    return {k: v for k, v in environ.items() if k.startswith("MODELYARD_") and k != _LISTEN_FD}
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise CannotStart("cannot_listen", f"Cannot listen on {host}: {error.strerror}.") from error
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(address)
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise CannotStart("port_in_use", f"Port {port} on {host} is in use by another program.") from error
-        raise CannotStart("cannot_listen", f"Cannot listen on {host} port {port}: {error.strerror}.") from error
-    return listener
-
-
-def _url(host: str, port: int) -> str:
-    """Where this machine reaches it: every address includes loopback."""
-    with contextlib.suppress(ValueError):
-        address = ipaddress.ip_address(host)
-        if address.is_unspecified:
-            host = "127.0.0.1" if address.version == 4 else "::1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return {k: v for k, v in environ.items() if k.startswith("MODELYARD_") and k not in (_LISTEN_FD, CONTROL_FD)}
 
 
 def _ensure_token(home: Path) -> None:
@@ -358,6 +337,7 @@ def main() -> int:
     try:
         home, host = Path(os.environ["MODELYARD_HOME"]), os.environ["MODELYARD_HOST"]
         port = int(os.environ["MODELYARD_PORT"])
+        controls = int(os.environ.get("MODELYARD_CONTROL_PROCESSES", "1"))
     except (KeyError, ValueError):
         print("The supervisor is started by `modelyard up`.", file=sys.stderr)  # noqa: T201 - for people
         return 2
@@ -374,7 +354,7 @@ def main() -> int:
         os.chdir(home)
         # Orphans of a killed control process become ours to collect, not init's to forget.
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        supervisor = Supervisor(home, host, port, report)
+        supervisor = Supervisor(home, host, port, report, controls)
         supervisor.start()
     except (CannotStart, OSError) as problem:
         error = problem if isinstance(problem, CannotStart) else _unusable(home, problem)

@@ -18,6 +18,8 @@ from typing import Any
 _KILL_GRACE = 5.0
 # What each process of a home, other than those of its models, is started as.
 MODULES = {"supervisor": "modelyard.supervisor", "gateway": "modelyard.gateway", "control": "modelyard.app"}
+# The descriptor of the listening socket that several control processes share, in their environment.
+CONTROL_FD = "MODELYARD_CONTROL_FD"
 _INSTANCE_MARKER = "MODELYARD_HOME_ID"
 
 
@@ -194,5 +196,7 @@ def write_whole(path: Path, text: str) -> None:
 
 def clean_up(run: Path) -> None:
     """Remove what says that something runs here."""
-    for name in ("up.json", "gateway.json", "control.json", "down.json", "control.sock", "gateway.sock"):
+    for name in ("up.json", "gateway.json", "down.json", "control.sock", "gateway.sock"):
         (run / name).unlink(missing_ok=True)
+    for record in run.glob("control*.json"):
+        record.unlink(missing_ok=True)

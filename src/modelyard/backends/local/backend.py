@@ -7,22 +7,24 @@ import logging
 import os
 import secrets
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 from weakref import WeakSet
 
 from modelyard import tasks
 from modelyard.backends.local import check, machine
+from modelyard.backends.local.devices import HOW_TO_DECLARE, Devices
 from modelyard.backends.local.files import InstanceFiles, Launch, Record, home_id, new_instance_id
 from modelyard.backends.local.instance import LocalInstance
 from modelyard.backends.local.launching import Site
+from modelyard.backends.local.leftovers import Leftovers
 from modelyard.backends.local.logs import Logs
 from modelyard.backends.local.process import Census, Tree, end_all, in_thread
-from modelyard.backends.port import BackendObservation, Capabilities, LogLine, Member
+from modelyard.backends.port import BackendObservation, Capabilities, LogLine, Member, Orphan
+from modelyard.domain.capacity import Holding, Inventory, Ledger
 from modelyard.domain.errors import Problem
-from modelyard.domain.model import ModelRef, Target
-from modelyard.domain.observation import Capacity
+from modelyard.domain.model import Failure, ModelRef, Target
 from modelyard.domain.spec import Spec
 from modelyard.settings import Settings
 
@@ -36,6 +38,8 @@ _SHUTDOWN_KILL: Final = 10.0
 # How long opening waits for adopted instances to say who they are; those that do not are watched further.
 _ADOPTION_PATIENCE: Final = 2.0
 _ROTATE_EVERY: Final = 1.0
+# How often the machine is looked at again: a GPU may fall off its bus, a container be given more.
+_LOOK_EVERY: Final = 30.0
 
 
 class LocalBackend:
@@ -47,7 +51,7 @@ class LocalBackend:
         launcher: the command that becomes the ``command`` engine's server; likewise.
     """
 
-    capabilities = Capabilities(replicas=True, gpus=False, drain=True, logs=True, scale_to_zero=False)
+    capabilities = Capabilities(replicas=True, gpus=True, drain=True, logs=True, scale_to_zero=True)
 
     def __init__(
         self, settings: Settings, *, worker: tuple[str, ...] = _WORKER, launcher: tuple[str, ...] = _LAUNCHER
@@ -62,16 +66,20 @@ class LocalBackend:
             inherited=dict(os.environ),
             changed=self._changed,
             live=self._live_ids,
+            devices=Devices(settings.declared_gpus, os.environ.get("CUDA_VISIBLE_DEVICES")),
         )
+        self._inventory: Inventory | None = None
+        self._leftovers = Leftovers(self._site, settings.routes_dir, self._all)
         # By the model's uid, then by the instance's id, oldest first.
         self._models: dict[str, dict[str, LocalInstance]] = {}
         # Weakly: a listener that is no longer listened to needs no news.
         self._subscribers: WeakSet[_Changes] = WeakSet()
-        self._housekeeping: asyncio.Task[None] | None = None
+        self._housekeeping: list[asyncio.Task[None]] = []
 
     # ------------------------------------------------------------------------------- open and close
 
     async def open(self) -> None:
+        await self._look_around()
         records, marked = await in_thread(self._find)
         for record in records.values():
             if record is not None:
@@ -83,11 +91,14 @@ class LocalBackend:
         if waiting:
             _, late = await asyncio.wait(waiting, timeout=_ADOPTION_PATIENCE)
             await tasks.stop(*late)
-        self._housekeeping = tasks.spawn(self._keep_house(), "rotate instances' logs")
+        self._housekeeping = [
+            tasks.spawn(self._keep_logs(), "rotate instances' logs"),
+            tasks.spawn(self._keep_looking(), "look at the machine"),
+        ]
         logger.info("opened %s with %d instance(s)", self._site.instances_dir, len(self._all()))
 
     async def close(self, *, release: bool) -> None:
-        await tasks.stop(self._housekeeping)
+        await tasks.stop(*self._housekeeping)
         instances = self._all()
         if release:
             for instance in instances:
@@ -141,22 +152,23 @@ class LocalBackend:
     # ------------------------------------------------------------------------------------- the wish
 
     async def check(self, spec: Spec) -> list[Problem]:
-        return await check.problems(spec, self._site.inherited)
+        return await check.problems(spec, self._site.inherited, await self.inventory())
 
     async def converge(
         self, ref: ModelRef, members: tuple[Member, ...], grace: float, surplus: tuple[str, ...] = ()
     ) -> None:
         live: dict[Target, list[LocalInstance]] = {member.target: [] for member in members}
         for instance in self._of(ref):
-            if not instance.ending:
+            if instance.id in surplus:
+                instance.end(grace)
+            elif not instance.ending:
                 live.setdefault(instance.launch.target, []).append(instance)
         wanted = {member.target: member.replicas for member in members}
         for target, instances in live.items():
-            instances.sort(key=lambda i: i.id in surplus)
             for instance in instances[wanted.get(target, 0) :]:
                 instance.end(grace)
         for member in members:
-            for _ in range(member.replicas - len(live[member.target])):
+            for _ in range(0 if member.at_most else member.replicas - len(live[member.target])):
                 self._launch(ref, member)
 
     async def release(self, ref: ModelRef, grace: float) -> None:
@@ -174,14 +186,35 @@ class LocalBackend:
             await self._forget(instance)
 
     def _launch(self, ref: ModelRef, member: Member) -> None:
+        spec, refusal = member.spec, None
+        free = self._free_devices()
+        if spec.unresolved:
+            refusal = Failure(code="unresolved", message=spec.unresolved, permanent=True)
+        elif len(free) < spec.resources.gpus:
+            refusal = self._no_device(spec, len(free))
         launch = Launch(
-            id=new_instance_id(), ref=ref, target=member.target, spec=member.spec, created_at=datetime.now(UTC),
-            secret=secrets.token_hex(32),
+            id=new_instance_id(), ref=ref, target=member.target, spec=spec, created_at=datetime.now(UTC),
+            secret=secrets.token_hex(32), devices=() if refusal is not None else free[: spec.resources.gpus],
         )  # fmt: skip
-        instance = LocalInstance(self._site, launch)
+        instance = LocalInstance(self._site, launch, refusal)
         self._models.setdefault(ref.uid, {})[launch.id] = instance
         instance.start()
         self._changed(ref)
+
+    def _free_devices(self) -> tuple[str, ...]:
+        held = {id_ for i in self._all() if not i.gone.is_set() for id_ in i.launch.devices}
+        return tuple(id_ for id_ in self._site.devices.ids if id_ not in held)
+
+    def _no_device(self, spec: Spec, free: int) -> Failure:
+        """What the ledger said when the launch was decided on is so no longer."""
+        need, total = spec.resources.gpus, len(self._site.devices.ids)
+        message = f"{need} GPU{'s' if need > 1 else ''} needed, {free} free of {total}."
+        holders = {f"{i.launch.ref} ({i.id})" for i in self._all() if not i.gone.is_set() and i.launch.devices}
+        if holders:
+            message += f" Held by {', '.join(sorted(holders))}."
+        elif not total:
+            message += f" {HOW_TO_DECLARE}"
+        return Failure(code="no_device", message=message)
 
     async def _forget(self, instance: LocalInstance) -> None:
         if instance.exit is None:
@@ -203,9 +236,23 @@ class LocalBackend:
             exits=tuple(i.exit for i in instances if i.exit is not None),
         )
 
-    async def capacity(self) -> Capacity:
-        held = sum(i.launch.spec.resources.memory or 0 for i in self._all() if not i.gone.is_set())
-        return Capacity(memory=await in_thread(machine.total_memory), memory_held=held)
+    async def inventory(self) -> Inventory:
+        return self._inventory or await self._look_around()
+
+    async def ledger(self) -> Ledger:
+        inventory = await self.inventory()
+        holdings = (
+            Holding(ref=i.launch.ref, instance=i.id, amount=i.held, devices=i.launch.devices)
+            for i in self._all()
+            if not i.gone.is_set()
+        )
+        return Ledger(inventory=inventory, holdings=tuple(holdings))
+
+    async def orphans(self, known: Collection[str]) -> Sequence[Orphan]:
+        return await self._leftovers.look(known)
+
+    async def clear(self, orphan: Orphan) -> None:
+        await self._leftovers.clear(orphan)
 
     async def usage(self) -> Mapping[str, int]:
         """Pages that processes share count once for each of them (RSS): finding out whose share is what
@@ -252,7 +299,19 @@ class LocalBackend:
         for subscriber in self._subscribers:
             subscriber.add(ref)
 
-    async def _keep_house(self) -> None:
+    async def _keep_looking(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_EVERY)
+            await self._look_around()
+
+    async def _look_around(self) -> Inventory:
+        cpu, memory = await in_thread(lambda: (machine.total_cpu(), machine.total_memory()))
+        await self._site.devices.look()
+        # At once, so that devices and inventory never disagree.
+        self._inventory = Inventory(cpu=cpu, memory=memory, devices=self._site.devices.present)
+        return self._inventory
+
+    async def _keep_logs(self) -> None:
         while True:
             await asyncio.sleep(_ROTATE_EVERY)
             if live := [(i.launch.ref, i.id) for i in self._all() if not i.gone.is_set()]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import resource
 import shutil
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from modelyard.backends.local import machine
+from modelyard.backends.local.devices import HOW_TO_DECLARE
+from modelyard.backends.local.files import DEVICE_VARIABLES
+from modelyard.backends.local.threads import apart
+from modelyard.domain.capacity import Inventory
 from modelyard.domain.errors import Problem
 from modelyard.domain.names import InvalidReference
 from modelyard.domain.quantities import format_bytes, format_duration
@@ -22,49 +24,26 @@ from modelyard.domain.spec import Engine, Spec
 PATIENCE: Final = 15.0
 
 
-async def problems(spec: Spec, inherited: Mapping[str, str]) -> list[Problem]:
-    """All of them at once, within :data:`PATIENCE`; ``inherited`` is the environment that instances start from."""
+async def problems(spec: Spec, inherited: Mapping[str, str], inventory: Inventory) -> list[Problem]:
+    """All of them at once, within :data:`PATIENCE`; ``inherited`` is the environment that instances start from,
+    ``inventory`` what the machine has."""
     container, checked = spec.container, bool(spec.container.health_check.command)
     # A thread only where there is something to look for: each one costs a busy control process a millisecond.
     looks: list[tuple[str, Callable[[], Iterator[Problem]]]] = []
     if spec.source is not None:
         looks.append(("source", lambda: _source(spec)))
     if container.working_dir is not None or container.shared_memory is not None:
-        looks.append(("container", lambda: _surroundings(spec)))
+        looks.append(("container", lambda: _surroundings(spec, inventory)))
     if spec.engine is Engine.COMMAND or checked:
         looks.append(("options", lambda: _commands(spec, {**inherited, **container.environment})))
     found = await asyncio.gather(*(_look(path, look) for path, look in looks))
-    return [*_resources(spec), *(problem for part in found for problem in part)]
+    return [*_resources(spec, inventory), *_reserved(spec, inventory), *(problem for part in found for problem in part)]
 
 
 async def _look(path: str, look: Callable[[], Iterator[Problem]]) -> list[Problem]:
-    """In a thread of its own: a look that never comes back must take no thread from a pool that others
-    need, nor keep the process from ending."""
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[list[Problem]] = loop.create_future()
-
-    def settle(found: list[Problem], error: Exception | None) -> None:
-        if answer.done():
-            return
-        if error is not None:
-            answer.set_exception(error)
-        else:
-            answer.set_result(found)
-
-    def work() -> None:
-        found: list[Problem] = []
-        error: Exception | None = None
-        try:
-            found = list(look())
-        except Exception as failure:
-            error = failure
-        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
-            loop.call_soon_threadsafe(settle, found, error)
-
-    threading.Thread(target=work, name=f"check {path}", daemon=True).start()
     try:
         async with asyncio.timeout(PATIENCE):
-            return await answer
+            return await apart(lambda: list(look()), f"check {path}")
     except TimeoutError:
         message = (
             f"The machine did not answer within {format_duration(PATIENCE)} when asked for the files that {path} "
@@ -107,16 +86,19 @@ def _unreachable(path: Path, error: OSError) -> str:
     return f"{path} cannot be reached: {error.strerror}."
 
 
-def _resources(spec: Spec) -> Iterator[Problem]:
-    if spec.resources.gpus > 0:
-        message = "The local backend gives no GPUs to instances yet: set gpus to 0."
-        yield Problem("resources.gpus", "unsupported", message)
-    memory = spec.resources.memory
+def _resources(spec: Spec, inventory: Inventory) -> Iterator[Problem]:
+    gpus, cpu, memory = spec.resources.gpus, spec.resources.cpu, spec.resources.memory
+    if gpus > (there := len(inventory.devices)):
+        has = f"has {there}" if there else f"has none that Modelyard knows of. {HOW_TO_DECLARE}"
+        message = f"{gpus} GPU{'s' if gpus > 1 else ''} asked for, and this machine {has.rstrip('.')}."
+        yield Problem("resources.gpus", "exceeds_machine", message)
+    if cpu is not None and cpu > inventory.cpu:
+        message = f"{cpu:g} cores are more than Modelyard may use on this machine ({inventory.cpu:g})."
+        yield Problem("resources.cpu", "exceeds_machine", message)
     if memory is None:
         return
-    total = machine.total_memory()
-    if memory > total:
-        message = f"{format_bytes(memory)} is more than this machine has ({_rough(total)})."
+    if memory > inventory.memory:
+        message = f"{format_bytes(memory)} is more than this machine has ({_rough(inventory.memory)})."
         yield Problem("resources.memory", "exceeds_machine", message)
         return
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
@@ -125,7 +107,15 @@ def _resources(spec: Spec) -> Iterator[Problem]:
         yield Problem("resources.memory", "exceeds_limit", message)
 
 
-def _surroundings(spec: Spec) -> Iterator[Problem]:
+def _reserved(spec: Spec, inventory: Inventory) -> Iterator[Problem]:
+    """Where devices are given out, an instance that chose its own would take another's."""
+    for name in DEVICE_VARIABLES if inventory.devices else ():
+        if name in spec.container.environment:
+            message = f"On a machine with GPUs Modelyard sets {name}: set resources.gpus instead."
+            yield Problem(f"container.environment.{name}", "reserved_name", message)
+
+
+def _surroundings(spec: Spec, inventory: Inventory) -> Iterator[Problem]:
     container = spec.container
     if container.working_dir is not None:
         path = Path(container.working_dir)
@@ -137,7 +127,7 @@ def _surroundings(spec: Spec) -> Iterator[Problem]:
     size = container.shared_memory
     if size is None:
         return
-    bound = spec.resources.memory or machine.total_memory()
+    bound = spec.resources.memory or inventory.memory
     if size > bound:
         what = "resources.memory" if spec.resources.memory else "the memory of this machine"
         message = f"{format_bytes(size)} is more than {what} ({_rough(bound)})."

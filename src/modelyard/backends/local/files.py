@@ -41,11 +41,20 @@ _BACKLOG: Final = 128
 # Ours alone: credentials of the control process, and descriptors that mean nothing in the child.
 _WITHHELD: Final = ("MODELYARD_TOKEN", "MODELYARD_DATABASE_URL", "MODELYARD_LISTEN_FD", "MODELYARD_SOCKET_FD")
 _THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+# By these the libraries of CUDA and ROCm choose their devices.
+DEVICE_VARIABLES: Final = (
+    "CUDA_VISIBLE_DEVICES",
+    "NVIDIA_VISIBLE_DEVICES",
+    "HIP_VISIBLE_DEVICES",
+    "ROCR_VISIBLE_DEVICES",
+    "CUDA_DEVICE_ORDER",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """All that an instance is launched from. ``port``: of the ``command`` engine's server, else None."""
+    """All that an instance is launched from. ``port``: of the ``command`` engine's server, else None;
+    ``devices``: the ids of those that are its own."""
 
     id: str
     ref: ModelRef
@@ -54,6 +63,7 @@ class Launch:
     created_at: datetime
     secret: str = field(repr=False)
     port: int | None = None
+    devices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +154,10 @@ class InstanceFiles:
     def write_ready(self, ready: Ready) -> None:
         self._write("ready.json", ready)
 
-    def write_exit(self, exit_: Exit) -> None:
+    def write_exit(self, launch: Launch, exit_: Exit) -> None:
+        if not self.folder.exists():
+            # It ended before anything of it was written.
+            self.create(launch)
         self._write("exit.json", exit_)
 
     def mark_releasing(self) -> None:
@@ -219,23 +232,41 @@ def _for_worker(launch: Launch) -> Mapping[str, Any]:
         "options": options,
         "trusted": spec.trusted,
         "resources": {"cpu": spec.resources.cpu, "memory": spec.resources.memory},
+        "devices": launch.devices,
         "shared_memory": spec.container.shared_memory,
         "working_dir": spec.container.working_dir,
         "secret": launch.secret,
     }
 
 
-def environment(launch: Launch, home: str, inherited: Mapping[str, str]) -> dict[str, str]:
+def environment(launch: Launch, home: str, inherited: Mapping[str, str], *, has_devices: bool) -> dict[str, str]:
     """What the instance's processes see: the backend's own environment without its secrets, the spec's,
-    and the markers by which they are found again."""
-    threads = str(max(1, math.ceil(launch.spec.resources.cpu)))
+    and the markers by which they are found again. Where the machine ``has_devices``, no spec chooses its own."""
+    threads = str(max(1, math.ceil(launch.spec.resources.cpu or 1)))
     env = {name: value for name, value in inherited.items() if name not in _WITHHELD}
     env.update(dict.fromkeys(_THREAD_VARIABLES, threads))
-    # Libraries take every device they see; an instance has been given none.
-    env["CUDA_VISIBLE_DEVICES"] = ""
-    env.update(launch.spec.container.environment)
+    env.update(_visible(launch.devices))
+    kept = DEVICE_VARIABLES if has_devices or launch.devices else ()
+    env.update((name, value) for name, value in launch.spec.container.environment.items() if name not in kept)
     if launch.spec.engine is Engine.COMMAND:
         env["PORT"] = str(launch.port)
     env[INSTANCE_MARKER] = launch.id
     env[HOME_MARKER] = home
     return env
+
+
+def _visible(devices: tuple[str, ...]) -> dict[str, str]:
+    """Libraries take every device they see, so that an instance sees its own only."""
+    ids = ",".join(devices)
+    variables = {
+        "CUDA_VISIBLE_DEVICES": ids,
+        "HIP_VISIBLE_DEVICES": ids,
+        "NVIDIA_VISIBLE_DEVICES": ids or "void",
+        # Numbers count by bus, as NVML does, and not by speed.
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+    }
+    if not devices:
+        # Only to hide all: ROCm applies it before HIP's and counts what is left anew, so that device 1 of the
+        # one would be no device of the other.
+        variables["ROCR_VISIBLE_DEVICES"] = ""
+    return variables

@@ -11,11 +11,14 @@ from modelyard.backends.local.probe import CheckFailed, Probe
 from modelyard.domain.model import Failure
 from modelyard.domain.quantities import format_duration
 from modelyard.domain.spec import HealthCheck
+from modelyard.domain.spec import Probe as ProbeRequest
 
 T = TypeVar("T")
 
 # Between questions to an instance that is not ready: from the first to the last of these seconds.
 _ASK_AGAIN: Final = (0.05, 1.0)
+# Characters of an answer to the probe request that a failure quotes.
+_QUOTED: Final = 300
 
 
 class Unfit(Exception):
@@ -24,6 +27,10 @@ class Unfit(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
         self.failure = failure
+
+
+class Lost(Unfit):
+    """It went away while it was asked: how it ended will say more."""
 
 
 class Health:
@@ -67,6 +74,22 @@ class Health:
             message = f"Not ready within {period} of its launch (health_check.start_period).{last}"
             raise Unfit(Failure(code="start_timeout", message=message)) from None
         return metadata
+
+    async def try_out(self, request: ProbeRequest) -> None:
+        """Have it answer a request like those of callers. Raises Unfit (Lost) if it does not, or not with success."""
+        self._say("Answering the probe request.")
+        try:
+            async with asyncio.timeout(request.timeout):
+                status, body = await self._probe.answer(request)
+        except TimeoutError:
+            wrong = f"was not answered within {format_duration(request.timeout)} (rollout.probe.timeout)."
+        except CheckFailed as error:
+            raise Lost(_probe_failed(f"was not answered: {error}.")) from None
+        else:
+            if 200 <= status < 300:
+                return
+            wrong = f"was answered {status}: {body.decode('utf-8', 'replace')[:_QUOTED]}"
+        raise Unfit(_probe_failed(wrong))
 
     async def stay_well(self) -> NoReturn:
         """Ask for ever. Raises Unfit after ``retries`` failures in a row."""
@@ -112,6 +135,10 @@ class Health:
         except TimeoutError:
             timeout = format_duration(self._check.timeout)
             raise CheckFailed(f"the model's server did not answer within {timeout}") from None
+
+
+def _probe_failed(wrong: str) -> Failure:
+    return Failure(code="probe_failed", message=f"The probe request {wrong}")
 
 
 def _sentence(error: Exception) -> str:

@@ -23,8 +23,8 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from modelyard import tasks
 from modelyard.backends.local import process
-from modelyard.backends.local.files import InstanceFiles, Launch, Ready, environment
-from modelyard.backends.local.health import Health, Unfit
+from modelyard.backends.local.files import InstanceFiles, Launch, Ready
+from modelyard.backends.local.health import Health, Lost, Unfit
 from modelyard.backends.local.launching import LaunchFailed, Site, launch_process
 from modelyard.backends.local.logs import cut
 from modelyard.backends.local.ports import PortInUse
@@ -33,13 +33,13 @@ from modelyard.backends.local.probe import (
     Impostor,
     LoadFailed,
     Probe,
-    ServerProbe,
-    WorkerProbe,
     how_it_ended,
+    probe_of,
     run_command,
 )
 from modelyard.backends.local.process import Handle, ProcessId, Tree, in_thread
-from modelyard.domain.model import Failure, Instance, InstancePhase
+from modelyard.domain.capacity import amount_of
+from modelyard.domain.model import Amount, Failure, Instance, InstancePhase
 from modelyard.domain.observation import Exit
 from modelyard.domain.spec import Engine
 
@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 
 # Characters of a failure's message that are kept: it goes into the model's events, each time.
 _MAX_MESSAGE: Final = 2000
-# A worker that could not load is given this long to write its last words before it is killed.
+# One that could not load, or went while it was asked, is given this long to end by itself: how says why.
 _LAST_WORDS: Final = 2.0
 # An end that was under way when the control process went has this long left, unless a release says less.
 _RESUMED_GRACE: Final = 5.0
@@ -64,9 +64,12 @@ _KILL_TAKES: Final = 0.05
 
 
 class LocalInstance:
-    """One worker (or user's server) with all processes that come of it."""
+    """One worker (or user's server) with all processes that come of it.
 
-    def __init__(self, site: Site, launch: Launch) -> None:
+    With a ``refusal`` it is not launched at all, and ends with that.
+    """
+
+    def __init__(self, site: Site, launch: Launch, refusal: Failure | None = None) -> None:
         self.launch = launch
         self.files = InstanceFiles(site.instances_dir, launch.id)
         self.phase = InstancePhase.STARTING
@@ -75,6 +78,7 @@ class LocalInstance:
         # Set once it is known how an adopted instance is: well, not well, or ending.
         self.settled = asyncio.Event()
         self._site = site
+        self._refusal = refusal
         self._since = launch.created_at
         self._message = ""
         self._metadata: Mapping[str, Any] = {}
@@ -104,10 +108,24 @@ class LocalInstance:
             id=self.id, target=self.launch.target, address=address, since=self._since,
             phase=InstancePhase.TERMINATING if self.ending else self.phase,
             pid=self._handle.id.pid if self._handle else None, memory=self._memory,
-            reserved=self.launch.spec.resources.memory or 0,
+            held=self.held, devices=self.launch.devices,
             processes=self._processes or (1 if self._handle else 0), message=self._message,
             metadata=self._metadata,
         )  # fmt: skip
+
+    @property
+    def held(self) -> Amount:
+        """Its part of the ledger, from the decision to launch it until it is gone."""
+        if self._refusal is not None:
+            return Amount()
+        # A device that the machine has lost is nobody's.
+        there = sum(id_ in self._site.devices.ids for id_ in self.launch.devices)
+        return replace(amount_of(self.launch.spec.resources), devices=there)
+
+    @property
+    def main(self) -> ProcessId | None:
+        """Its main process, once there is one."""
+        return self._handle.id if self._handle is not None else None
 
     @property
     def ending(self) -> bool:
@@ -197,7 +215,7 @@ class LocalInstance:
                 self._launched.set()
         if self._handle is None:
             return await in_thread(self._why_it_ended)
-        self._probe = self._make_probe()
+        self._probe = probe_of(self.launch, self.files)
         watch = tasks.spawn(self._watch(self._probe), f"probe of instance {self.id}")
         exited = asyncio.ensure_future(self._handle.exited.wait())
         asked = asyncio.ensure_future(self._asked.wait())
@@ -215,6 +233,8 @@ class LocalInstance:
     async def _launch(self) -> None:
         """Raises LaunchFailed."""
         site = self._site
+        if self._refusal is not None:
+            raise LaunchFailed(self._refusal)
         if self.launch.spec.engine is Engine.COMMAND:
             wanted = self.launch.spec.options.get("port")
             try:
@@ -232,12 +252,6 @@ class LocalInstance:
 
     # -------------------------------------------------------------------------------------- probing
 
-    def _make_probe(self) -> Probe:
-        check = self.launch.spec.container.health_check
-        if self.launch.port is not None:
-            return ServerProbe(self.launch.port, check.path, check.timeout)
-        return WorkerProbe(self.files.socket_path, self.launch.secret)
-
     async def _watch(self, probe: Probe) -> Failure:
         """Until it must go; says why."""
         health = Health(self.launch.spec.container.health_check, probe, self._run_check_command, self._say)
@@ -247,15 +261,15 @@ class LocalInstance:
             if self.phase is InstancePhase.STARTING:
                 await self._become_ready(health)
             await health.stay_well()
-        except Unfit as error:
-            return error.failure
         except Impostor as error:
             return Failure(code="adoption_failed", message=f"The instance was not recognised: {error}.")
-        except LoadFailed as error:
+        except (LoadFailed, Lost) as error:
             assert self._handle is not None
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LAST_WORDS):
                     await self._handle.exited.wait()
+            return error.failure
+        except Unfit as error:
             return error.failure
 
     async def _recognise(self, probe: Probe) -> None:
@@ -274,6 +288,8 @@ class LocalInstance:
         # By the clock of the wall, since an earlier control process may have launched it.
         left = (self.launch.created_at + timedelta(seconds=check.start_period) - _now()).total_seconds()
         metadata = await health.become_ready(max(left, check.timeout if self._adopted else 0.0))
+        if (request := self.launch.spec.rollout.probe) is not None:
+            await health.try_out(request)
         ready = Ready(since=_now(), metadata=dict(metadata))
         await self._attempt("counting its processes", self._sample)
         await self._attempt("noting that it is ready", self.files.write_ready, ready)
@@ -283,7 +299,7 @@ class LocalInstance:
     async def _run_check_command(self) -> None:
         """Raises CheckFailed."""
         container = self.launch.spec.container
-        env = environment(self.launch, self._site.home_id, self._site.inherited)
+        env = self._site.environment_of(self.launch)
         cwd = container.working_dir or str(self.files.folder)
         check = container.health_check
         await run_command(check.command, env=env, cwd=cwd, timeout=check.timeout)
@@ -319,7 +335,7 @@ class LocalInstance:
         log = await self._attempt("reading its log", self._site.logs.excerpt, self.launch.ref, self.id)
         failure = replace(failure, instance=self.id, message=cut(failure.message, _MAX_MESSAGE), log=tuple(log or ()))
         exit_ = Exit(id=self.id, target=self.launch.target, at=_now(), failure=failure)
-        await self._attempt("keeping its exit (it is known in memory only)", self.files.write_exit, exit_)
+        await self._attempt("keeping its exit (it is known in memory only)", self.files.write_exit, self.launch, exit_)
         if self._deadline is None:
             # Together, so that nobody sees an instance that is going and does not see why. (One that was
             # asked to end in the meantime has nothing to explain.)
@@ -345,7 +361,11 @@ class LocalInstance:
             try:
                 await self._wait_for_main()
                 await process.end_all(self.tree.look, self._report)
+                exit_ = self.exit
                 await in_thread(self._clean, self._site.live())
+                if self.exit is not exit_:
+                    # Forgotten while its folder was spared for it.
+                    await in_thread(self._clean, self._site.live())
                 break
             except Exception as error:
                 logger.exception("instance %s of %s cannot be cleaned up", self.id, self.launch.ref)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelyard.backends.local import process
+from modelyard.backends.local.devices import Devices
 from modelyard.backends.local.files import InstanceFiles, Launch, environment
 from modelyard.backends.local.logs import Logs
 from modelyard.backends.local.ports import Ports
@@ -24,7 +25,7 @@ class Site:
     """What all instances of one backend share. ``worker`` and ``launcher`` are the commands that an
     instance's folder is appended to; ``inherited`` is the environment that instances start from;
     ``changed`` is told of each model whose instances look different; ``live`` names the instances, of all
-    models, of which anything is left."""
+    models, of which anything is left; ``devices`` are those of the machine."""
 
     instances_dir: Path
     home_id: str
@@ -34,7 +35,11 @@ class Site:
     inherited: Mapping[str, str]
     changed: Callable[[ModelRef], None]
     live: Callable[[], set[str]]
+    devices: Devices
     ports: Ports = field(default_factory=Ports)
+
+    def environment_of(self, launch: Launch) -> dict[str, str]:
+        return environment(launch, self.home_id, self.inherited, has_devices=bool(self.devices.present))
 
 
 class LaunchFailed(Exception):
@@ -56,7 +61,7 @@ async def launch_process(site: Site, files: InstanceFiles, launch: Launch) -> Ha
     except OSError as error:
         raise LaunchFailed(_storage_failure(site.instances_dir, error)) from error
     try:
-        env = environment(launch, site.home_id, site.inherited)
+        env = site.environment_of(launch)
         argv, fds = [*site.launcher, str(files.folder)], []
         if listener is not None:
             argv, fds = [*site.worker, str(files.folder)], [listener.fileno()]

@@ -47,7 +47,7 @@ class Logs:
     """All instances' logs of one home. ``rotate_at`` in bytes."""
 
     def __init__(self, logs_dir: Path, *, rotate_at: int = ROTATE_AT) -> None:
-        self._root = logs_dir / "instances"
+        self.root = logs_dir / "instances"
         self._rotate_at = rotate_at
         # A follower learns from these that its file was cut, however fast it has grown again.
         self._rotations: Counter[Path] = Counter()
@@ -60,6 +60,10 @@ class Logs:
         path = self.path(ref, instance)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def folders(self) -> list[Path]:
+        """Every model's, those of deleted ones too. Blocks."""
+        return sorted(path for path in self.root.glob("*/*/*") if path.is_dir())
 
     # ------------------------------------------------------------------------------------- keeping
 
@@ -150,7 +154,7 @@ class Logs:
             await asyncio.sleep(_FOLLOW_EVERY)
 
     def _folder(self, ref: ModelRef) -> Path:
-        return self._root / ref.namespace / ref.name / ref.uid
+        return self.root / ref.namespace / ref.name / ref.uid
 
     def _wanted(self, ref: ModelRef, instance: str | None) -> list[Path]:
         """Oldest first. Raises OSError."""

@@ -27,6 +27,12 @@ def total_memory() -> int:
     return min([os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *limits])
 
 
+def total_cpu() -> float:
+    """Cores that this process may use: those it is bound to, less what its control group's quota withholds."""
+    quotas = [quota for folder in _control_groups("cpu") if (quota := _read_quota(folder)) is not None]
+    return min([float(len(os.sched_getaffinity(0))), *quotas])
+
+
 def shared_memory_refusal() -> str | None:
     """Why an instance cannot have a /dev/shm of its own here, None when it can. Blocks until that is known
     once, for ten seconds at most."""
@@ -54,23 +60,29 @@ def _try_shared_memory() -> str | None:
 
 
 def _memory_limit_files() -> list[Path]:
-    """Of our control group and all above it (cgroups(7)); version 1's memory controller or version 2."""
-    files: list[Path] = []
+    """Version 2's and version 1's."""
+    return [folder / name for folder in _control_groups("memory") for name in ("memory.max", "memory.limit_in_bytes")]
+
+
+def _control_groups(controller: str) -> list[Path]:
+    """The folders of our control group and all above it (cgroups(7)): of version 2, or of version 1's
+    ``controller``."""
+    folders: list[Path] = []
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:
-        return files
+        return folders
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers == "":
-            root, name = _CGROUPS, "memory.max"
-        elif "memory" in controllers.split(","):
-            root, name = _CGROUPS / "memory", "memory.limit_in_bytes"
+            root = _CGROUPS
+        elif controller in controllers.split(","):
+            root = _CGROUPS / controller
         else:
             continue
         own = root / path.lstrip("/")
-        files += [folder / name for folder in (own, *own.parents) if folder == root or root in folder.parents]
-    return files
+        folders += [folder for folder in (own, *own.parents) if folder == root or root in folder.parents]
+    return folders
 
 
 def _read_limit(path: Path) -> int | None:
@@ -79,3 +91,17 @@ def _read_limit(path: Path) -> int | None:
     except OSError:
         return None
     return int(text) if text.isdigit() else None
+
+
+def _read_quota(folder: Path) -> float | None:
+    """Cores: the time that the group may run for in each period, by the period. None where there is no bound."""
+    try:
+        if (both := folder / "cpu.max").exists():
+            quota, period = both.read_text().split()
+        else:
+            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
+            period = (folder / "cpu.cfs_period_us").read_text().strip()
+    except (OSError, ValueError):
+        return None
+    # Without a bound it says "max", and -1 in version 1.
+    return int(quota) / int(period) if quota.isdigit() and period.isdigit() and int(period) else None

@@ -1,4 +1,4 @@
-"""Questions to an instance: are you who I started, are you ready, are you well?
+"""Questions to an instance: are you who I started, are you ready, are you well, can you answer a request?
 
 A probe only asks; how often, and what follows from the answers, is :mod:`instance`'s business.
 """
@@ -15,11 +15,14 @@ import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
-from urllib.parse import quote
 
-from modelyard.backends.local import process
+import msgspec
+
+from modelyard.backends.local import http, process
+from modelyard.backends.local.files import InstanceFiles, Launch
 from modelyard.domain.model import Failure
 from modelyard.domain.quantities import format_duration
+from modelyard.domain.spec import Probe as ProbeRequest
 from modelyard.runtime.frames import ConnectionLost, FramePeer, Head, connect
 
 # Of a check's output, the end.
@@ -60,7 +63,19 @@ class Probe(Protocol):
     async def health(self) -> None:
         """Raises CheckFailed."""
 
+    async def answer(self, request: ProbeRequest) -> tuple[int, bytes]:
+        """Wait for its answer to a request like those of callers, however long: HTTP's status, and the body.
+        Raises CheckFailed."""
+
     def close(self) -> None: ...
+
+
+def probe_of(launch: Launch, files: InstanceFiles) -> Probe:
+    """The probe of an instance that has been launched."""
+    check = launch.spec.container.health_check
+    if launch.port is not None:
+        return ServerProbe(launch.port, check.path, check.timeout)
+    return WorkerProbe(files.socket_path, launch.secret)
 
 
 class WorkerProbe:
@@ -73,13 +88,13 @@ class WorkerProbe:
 
     async def prove(self) -> None:
         nonce = secrets.token_bytes(16)
-        answer = await self._ask("hello", nonce=nonce.hex())
+        answer, _ = await self._ask("hello", nonce=nonce.hex())
         proof = hmac.new(self._secret, nonce, hashlib.sha256).hexdigest()
         if answer.status != 200 or not hmac.compare_digest(str(answer.params.get("proof")), proof):
             raise Impostor("what answers on the instance's socket does not know its secret")
 
     async def ready(self) -> Mapping[str, Any]:
-        answer = await self._ask("ready")
+        answer, _ = await self._ask("ready")
         if answer.status == 200:
             metadata = answer.params.get("metadata")
             return metadata if isinstance(metadata, dict) else {}
@@ -95,25 +110,28 @@ class WorkerProbe:
         )
 
     async def health(self) -> None:
-        answer = await self._ask("health")
+        answer, _ = await self._ask("health")
         if answer.status != 200:
             raise CheckFailed(f"the worker answered {answer.status} when asked for its health")
+
+    async def answer(self, request: ProbeRequest) -> tuple[int, bytes]:
+        answer, body = await self._ask("infer", _json(request), content_type="application/json")
+        return answer.status, bytes(body[: http.BODY_KEPT])
 
     def close(self) -> None:
         if self._peer is not None:
             self._peer.close()
             self._peer = None
 
-    async def _ask(self, op: str, **params: Any) -> Head:
+    async def _ask(self, op: str, body: bytes = b"", **params: Any) -> tuple[Head, memoryview]:
         try:
             if self._peer is None or self._peer.closed:
                 self._peer = await connect(self._path)
-            answer, _ = await self._peer.request(Head(op=op, params=params))
+            return await self._peer.request(Head(op=op, params=params), body)
         except ConnectionLost:
             raise CheckFailed("the worker closed the connection before it answered") from None
         except OSError as error:
             raise CheckFailed(f"the worker's socket cannot be reached: {error.strerror}") from None
-        return answer
 
 
 class ServerProbe:
@@ -137,35 +155,34 @@ class ServerProbe:
 
     async def health(self) -> None:
         try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+            if self._path is None:
+                _, writer = await asyncio.open_connection("127.0.0.1", self._port)
+                writer.transport.abort()
+                return
+            answer = await http.ask(self._port, "GET", self._path)
         except OSError as error:
             raise CheckFailed(f"nothing accepts connections on port {self._port}: {_reason(error)}") from None
+        except http.NoAnswer as error:
+            raise CheckFailed(str(error)) from None
+        if not 200 <= answer.status < 400:
+            raise CheckFailed(f"GET {self._path} answered {answer.status}")
+
+    async def answer(self, request: ProbeRequest) -> tuple[int, bytes]:
+        method, content = ("POST", _json(request)) if request.body else ("GET", b"")
         try:
-            if self._path is not None:
-                await self._get(reader, writer, self._path)
+            answer = await http.ask(self._port, method, request.path or "/", content, whole=True)
         except OSError as error:
-            raise CheckFailed(f"GET {self._path} broke off: {_reason(error)}") from None
-        finally:
-            # Aborted rather than closed: a peer that never closes its side must not hold ours.
-            writer.transport.abort()
+            raise CheckFailed(f"nothing accepts connections on port {self._port}: {_reason(error)}") from None
+        except http.NoAnswer as error:
+            raise CheckFailed(str(error)) from None
+        return answer.status, bytes(answer.body)
 
     def close(self) -> None:
         """Each question has its own connection."""
 
-    async def _get(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> None:
-        # Quoted, so that nothing in a path can end the request's line.
-        target = quote(path, safe="/?&=%:@!$'()*+,;~[]")
-        request = f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\nConnection: close\r\nAccept: */*\r\n\r\n"
-        writer.write(request.encode())
-        try:
-            line = await reader.readline()
-        except ValueError:
-            line = b""
-        words = line.split()
-        if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
-            raise CheckFailed(f"GET {path} got no HTTP answer")
-        if not 200 <= int(words[1]) < 400:
-            raise CheckFailed(f"GET {path} answered {int(words[1])}")
+
+def _json(request: ProbeRequest) -> bytes:
+    return msgspec.json.encode(dict(request.body))
 
 
 async def run_command(argv: Sequence[str], *, env: Mapping[str, str], cwd: str, timeout: float) -> None:

@@ -1,0 +1,110 @@
+"""The control plane with 10,000 models: one process with the real store, reconciler and API, and a simulated backend.
+
+``python -m bench.scale FOLDER`` is that process: it serves the API on a socket in the folder, and beside it
+``POST /bench/resync``, which has the reconciler look at every model once, and ``GET /bench/states``, how many models
+are in each state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+
+from bench.simulated import SilentGateway, SimulatedBackend
+from modelyard.api.app import create_app
+from modelyard.api.context import Services
+from modelyard.backends.port import Backend
+from modelyard.control.capacity import CapacityViews
+from modelyard.control.changes import ChangeFeed
+from modelyard.control.doctor import Doctor
+from modelyard.control.reconciler import Reconciler
+from modelyard.control.service import ModelService
+from modelyard.domain import commands
+from modelyard.domain.capacity import Inventory
+from modelyard.domain.commands import Asked
+from modelyard.domain.model import Namespace
+from modelyard.domain.spec import BackendName, Engine, Spec
+from modelyard.domain.states import RunState
+from modelyard.observe.metrics import ControlMetrics
+from modelyard.store.store import SqlStore
+
+MODELS = 10_000
+RUNNING = 5_000
+TOKEN = "bench"
+SITE = "bench"
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def fill(store: SqlStore) -> None:
+    """So many models, half of them running, the others stopped, a hundred at a time in one transaction."""
+
+    async def one(number: int) -> None:
+        desired = RunState.RUNNING if number < RUNNING else RunState.STOPPED
+        asked = Asked(actor="bench", reason="", at=now(), operation_id=f"op-{number}")
+        spec = Spec(engine=Engine.MOCK, labels={"team": f"t{number % 10}"})
+        change = commands.create(f"uid{number:05}", "default", f"m{number:05}", spec, desired, asked, SITE)
+        await store.commit(change)
+
+    if await store.get_namespace("default") is None:
+        await store.create_namespace(Namespace(name="default", created_at=now()))
+    for first in range(0, MODELS, 100):
+        await asyncio.gather(*(one(number) for number in range(first, first + 100)))
+
+
+async def serve(folder: Path) -> None:
+    store = await SqlStore.open(f"sqlite:///{folder / 'state.db'}")
+    await fill(store)
+    feed = ChangeFeed(store)
+    backends: dict[BackendName, Backend] = {BackendName.LOCAL: SimulatedBackend(Inventory(cpu=64, memory=2**40))}
+    reconciler = Reconciler(store, feed, backends, SilentGateway(), now, site=SITE)
+    await reconciler.start()
+
+    async def inventories() -> dict[str, Inventory]:
+        return {SITE: await backends[BackendName.LOCAL].inventory()}
+
+    class Source:
+        async def models(self) -> list[object]:
+            return []
+
+        async def usage(self) -> dict[str, int]:
+            return {}
+
+    capacity = CapacityViews(store, inventories)
+    services = Services(
+        store=store, feed=feed, models=ModelService(store, feed, backends, capacity, now, site=SITE),
+        backends=backends, metrics=ControlMetrics(Source()), token=lambda: TOKEN, clock=now, capacity=capacity,
+        doctor=Doctor(store, feed, backends, now),
+    )  # fmt: skip
+    app = FastAPI()
+
+    @app.post("/bench/resync")
+    async def resync() -> float:
+        began = time.perf_counter()
+        await reconciler.resync()
+        return time.perf_counter() - began
+
+    @app.get("/bench/states")
+    async def states() -> dict[str, int]:
+        return dict(await store.count_models())
+
+    app.mount("/", create_app(services))
+    config = uvicorn.Config(app, uds=str(folder / "api.sock"), lifespan="off", log_level="warning", access_log=False)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000)
+    await uvicorn.Server(config).serve()
+
+
+if __name__ == "__main__":
+    uvloop.run(serve(Path(sys.argv[1])))

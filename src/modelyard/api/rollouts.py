@@ -1,0 +1,104 @@
+"""How instances are replaced by hand: redeploy, rollback, steering a rollout, terminating one instance.
+
+Annotations are evaluated here, as in :mod:`modelyard.api.models`.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Response
+
+from modelyard.api import schemas
+from modelyard.api.answers import status_out
+from modelyard.api.context import Authorized, CallerDep, Force, ModelName, Reason, Timeout, accepted, answer
+from modelyard.control.service import Caller
+from modelyard.domain.model import Model, StopMode
+
+InstanceId = Annotated[str, Path(description="The instance's id.")]
+
+
+def add(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
+    """``namespace`` finds out which namespace a request means."""
+    Namespace = Annotated[str, Depends(namespace)]  # noqa: N806 - it is a type
+
+    @router.post(
+        "/{name}/redeploy", status_code=202, response_model=schemas.Operation,
+        summary="New instances of the same spec, by a rollout",
+    )  # fmt: skip
+    async def redeploy(
+        name: ModelName, ns: Namespace, caller: CallerDep, services: Authorized,
+        body: schemas.Reasoned | None = None,
+    ) -> Response:  # fmt: skip
+        return accepted(await services.models.redeploy(ns, name, _with_reason(caller, body)))
+
+    @router.post(
+        "/{name}/rollback", status_code=202, response_model=schemas.Operation,
+        summary="Go back to an earlier revision",
+    )  # fmt: skip
+    async def rollback(
+        name: ModelName, ns: Namespace, caller: CallerDep, services: Authorized,
+        body: schemas.RollBack | None = None,
+    ) -> Response:  # fmt: skip
+        """Its spec becomes a new revision, so that nothing of the history is lost."""
+        generation = body.generation if body else None
+        return accepted(await services.models.rollback(ns, name, generation, _with_reason(caller, body)))
+
+    @router.delete(
+        "/{name}/instances/{instance}", status_code=202, response_model=schemas.Operation,
+        summary="Terminate one instance",
+    )  # fmt: skip
+    async def terminate(
+        name: ModelName, instance: InstanceId, ns: Namespace, caller: CallerDep, services: Authorized,
+        force: Force = False, timeout: Timeout = 30.0, reason: Reason = "",
+    ) -> Response:  # fmt: skip
+        """Another one takes its place."""
+        mode = StopMode.FORCE if force else StopMode.DRAIN
+        caller = replace(caller, reason=reason)
+        return accepted(await services.models.terminate(ns, name, instance, mode, timeout, caller))
+
+    _add_steering(router, namespace)
+
+
+def _add_steering(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
+    Namespace = Annotated[str, Depends(namespace)]  # noqa: N806 - it is a type
+
+    @router.post("/{name}/rollout/pause", response_model=schemas.Status, summary="Pause a rollout")
+    async def rollout_pause(
+        name: ModelName, ns: Namespace, caller: CallerDep, services: Authorized,
+        body: schemas.Reasoned | None = None,
+    ) -> Response:  # fmt: skip
+        """Nothing is launched or ended for it until it is resumed, cancelled or forced."""
+        return _status(await services.models.pause_rollout(ns, name, _with_reason(caller, body)))
+
+    @router.post("/{name}/rollout/resume", response_model=schemas.Status, summary="Resume a paused rollout")
+    async def rollout_resume(
+        name: ModelName, ns: Namespace, caller: CallerDep, services: Authorized,
+        body: schemas.Reasoned | None = None,
+    ) -> Response:  # fmt: skip
+        """It goes on where it stood, and its deadline counts anew."""
+        return _status(await services.models.resume_rollout(ns, name, _with_reason(caller, body)))
+
+    @router.post("/{name}/rollout/cancel", response_model=schemas.Status, summary="Cancel a rollout")
+    async def rollout_cancel(
+        name: ModelName, ns: Namespace, caller: CallerDep, services: Authorized,
+        body: schemas.Reasoned | None = None,
+    ) -> Response:  # fmt: skip
+        """It goes back to the last good revision."""
+        return _status(await services.models.cancel_rollout(ns, name, _with_reason(caller, body)))
+
+    @router.post("/{name}/rollout/force", response_model=schemas.Status, summary="Roll forward by force")
+    async def rollout_force(
+        name: ModelName, ns: Namespace, caller: CallerDep, services: Authorized,
+        body: schemas.Reasoned | None = None,
+    ) -> Response:  # fmt: skip
+        """It goes forward whatever happens, and does not go back by itself."""
+        return _status(await services.models.force_rollout(ns, name, _with_reason(caller, body)))
+
+
+def _with_reason(caller: Caller, body: schemas.Reasoned | None) -> Caller:
+    return replace(caller, reason=body.reason if body else "")
+
+
+def _status(model: Model) -> Response:
+    return answer(status_out(model), headers={"ETag": f'"{model.version}"'})

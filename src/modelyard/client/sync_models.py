@@ -1,0 +1,193 @@
+"""The models, as the blocking client has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import msgspec
+
+from modelyard.client import calls, model_calls, types
+
+if TYPE_CHECKING:
+    from modelyard.client.sync import Modelyard
+
+
+class Models:
+    """The models; ``namespace`` defaults to the client's, ``"*"`` lists those of all."""
+
+    def __init__(self, client: Modelyard) -> None:
+        self._client = client
+
+    def _ns(self, namespace: str | None) -> str:
+        return namespace or self._client.namespace
+
+    def create(
+        self, name: str, spec: Mapping[str, Any], *, namespace: str | None = None, desired: str = "running",
+        reason: str = "",
+    ) -> types.Operation:  # fmt: skip
+        """Create and start a model, or only create it with ``desired="stopped"``."""
+        return self._client.send(model_calls.create_model(self._ns(namespace), name, spec, desired, reason))
+
+    def forecast_create(
+        self, name: str, spec: Mapping[str, Any], *, namespace: str | None = None, desired: str = "running"
+    ) -> types.Forecast:
+        """What :meth:`create` would come to; nothing is created."""
+        return self._client.send(model_calls.forecast_create(self._ns(namespace), name, spec, desired))
+
+    def get(self, name: str, *, namespace: str | None = None) -> types.Model:
+        return self._client.send(model_calls.get_model(self._ns(namespace), name))
+
+    def list(
+        self, *, namespace: str | None = None, state: Sequence[str] = (), engine: str | None = None,
+        label: Mapping[str, str] | None = None, search: str | None = None, sort: str | None = None,
+        page_size: int | None = None,
+    ) -> Iterator[types.Model]:  # fmt: skip
+        """All models that match, page after page."""
+        return self._client.pages(
+            model_calls.list_models(
+                self._ns(namespace), state=state, engine=engine, label=label, search=search, sort=sort,
+                page_size=page_size,
+            )
+        )  # fmt: skip
+
+    def update(
+        self, name: str, spec: Mapping[str, Any], *, namespace: str | None = None, reason: str = "",
+        version: int | None = None, acknowledge_restart: bool = False,
+    ) -> types.Operation:  # fmt: skip
+        """Change what ``spec`` names and leave the rest (a JSON merge patch: None removes). With ``version``
+        only if the model still is at that version. A change of ``container`` restarts instances: it needs
+        ``acknowledge_restart``."""
+        return self._client.send(
+            model_calls.patch_model(self._ns(namespace), name, spec, reason, version, acknowledge_restart)
+        )
+
+    def replace(
+        self, name: str, spec: Mapping[str, Any], *, namespace: str | None = None, reason: str = "",
+        version: int | None = None, acknowledge_restart: bool = False,
+    ) -> types.Operation:  # fmt: skip
+        """Make ``spec`` the whole spec."""
+        return self._client.send(
+            model_calls.replace_model(self._ns(namespace), name, spec, reason, version, acknowledge_restart)
+        )
+
+    def forecast_update(self, name: str, spec: Mapping[str, Any], *, namespace: str | None = None) -> types.Forecast:
+        """What :meth:`update` would come to; nothing is changed."""
+        return self._client.send(model_calls.forecast_patch(self._ns(namespace), name, spec))
+
+    def forecast_replace(self, name: str, spec: Mapping[str, Any], *, namespace: str | None = None) -> types.Forecast:
+        """What :meth:`replace` would come to; nothing is changed."""
+        return self._client.send(model_calls.forecast_replace(self._ns(namespace), name, spec))
+
+    def delete(
+        self, name: str, *, namespace: str | None = None, force: bool = False, timeout: float | str | None = None,
+        reason: str = "",
+    ) -> types.Operation:  # fmt: skip
+        """Stop a model as :meth:`stop` does, and forget it."""
+        return self._client.send(model_calls.delete_model(self._ns(namespace), name, force, timeout, reason))
+
+    def start(
+        self, name: str, *, namespace: str | None = None, restore_autoscaling: bool = True, reason: str = ""
+    ) -> types.Operation:
+        """Start a stopped model; without ``restore_autoscaling`` nothing scales it until the next start."""
+        return self._client.send(model_calls.start_model(self._ns(namespace), name, restore_autoscaling, reason))
+
+    def forecast_start(self, name: str, *, namespace: str | None = None) -> types.Forecast:
+        """What :meth:`start` would come to; nothing is started."""
+        return self._client.send(model_calls.forecast_start(self._ns(namespace), name))
+
+    def stop(
+        self, name: str, *, namespace: str | None = None, force: bool = False, timeout: float | str | None = None,
+        reason: str = "",
+    ) -> types.Operation:  # fmt: skip
+        """Finish what is in flight, for ``timeout`` (seconds or ``"30s"``) at most, then end every instance;
+        with ``force`` end them now."""
+        return self._client.send(model_calls.stop_model(self._ns(namespace), name, force, timeout, reason))
+
+    def stop_many(
+        self, names: Sequence[str] = (), *, label: Mapping[str, str] | None = None, all: bool = False,
+        namespace: str | None = None, force: bool = False, timeout: float | str | None = None, reason: str = "",
+    ) -> Sequence[types.Stopped]:  # fmt: skip
+        """Stop the models of these ``names``, or all with these labels, or ``all``: one answer a model."""
+        return self._client.send(
+            model_calls.stop_models(self._ns(namespace), names, label, all, force, timeout, reason)
+        )
+
+    def restart(self, name: str, *, namespace: str | None = None, reason: str = "") -> types.Operation:
+        """New instances of the same spec."""
+        return self._client.send(model_calls.restart_model(self._ns(namespace), name, reason))
+
+    def redeploy(self, name: str, *, namespace: str | None = None, reason: str = "") -> types.Operation:
+        """New instances of the same spec, by a rollout."""
+        return self._client.send(model_calls.redeploy_model(self._ns(namespace), name, reason))
+
+    def rollback(
+        self, name: str, generation: int | None = None, *, namespace: str | None = None, reason: str = ""
+    ) -> types.Operation:
+        """Go back to the spec of an earlier revision (None: the newest before this one that was not given up)."""
+        return self._client.send(model_calls.roll_back(self._ns(namespace), name, generation, reason))
+
+    def pause_rollout(self, name: str, *, namespace: str | None = None, reason: str = "") -> types.Status:
+        """Launch and end nothing for it until it is resumed."""
+        return self._client.send(model_calls.steer_rollout(self._ns(namespace), name, "pause", reason))
+
+    def resume_rollout(self, name: str, *, namespace: str | None = None, reason: str = "") -> types.Status:
+        """Go on where it was paused."""
+        return self._client.send(model_calls.steer_rollout(self._ns(namespace), name, "resume", reason))
+
+    def cancel_rollout(self, name: str, *, namespace: str | None = None, reason: str = "") -> types.Status:
+        """Go back to the last good revision."""
+        return self._client.send(model_calls.steer_rollout(self._ns(namespace), name, "cancel", reason))
+
+    def force_rollout(self, name: str, *, namespace: str | None = None, reason: str = "") -> types.Status:
+        """Go forward whatever happens."""
+        return self._client.send(model_calls.steer_rollout(self._ns(namespace), name, "force", reason))
+
+    def terminate(
+        self, name: str, instance: str, *, namespace: str | None = None, force: bool = False,
+        timeout: float | str | None = None, reason: str = "",
+    ) -> types.Operation:  # fmt: skip
+        """End one instance; another takes its place."""
+        call = model_calls.terminate_instance(self._ns(namespace), name, instance, force, timeout, reason)
+        return self._client.send(call)
+
+    def status(self, name: str, *, namespace: str | None = None) -> types.Status:
+        return self._client.send(model_calls.model_status(self._ns(namespace), name))
+
+    def instances(self, name: str, *, namespace: str | None = None) -> Sequence[types.Instance]:
+        return self._client.send(model_calls.model_instances(self._ns(namespace), name))
+
+    def revisions(self, name: str, *, namespace: str | None = None) -> Sequence[types.Revision]:
+        """Newest first."""
+        return self._client.send(model_calls.model_revisions(self._ns(namespace), name))
+
+    def revision(self, name: str, generation: int, *, namespace: str | None = None) -> types.Revision:
+        return self._client.send(model_calls.model_revision(self._ns(namespace), name, generation))
+
+    def diff(
+        self, name: str, generation: int, against: int | None = None, *, namespace: str | None = None
+    ) -> types.Diff:
+        """What a revision has changed, compared with another (None: the one before)."""
+        return self._client.send(model_calls.revision_diff(self._ns(namespace), name, generation, against))
+
+    def events(self, name: str, *, namespace: str | None = None, page_size: int | None = None) -> Iterator[types.Event]:
+        """Newest first, page after page."""
+        return self._client.pages(model_calls.model_events(self._ns(namespace), name, page_size))
+
+    def logs(
+        self, name: str, *, namespace: str | None = None, instance: str | None = None, tail: int | None = None,
+        follow: bool = False,
+    ) -> Iterator[types.LogLine]:  # fmt: skip
+        """The last ``tail`` lines of one instance or of all; with ``follow`` new ones as they come."""
+        call = model_calls.model_logs(self._ns(namespace), name, instance, tail, follow)
+        if not follow:
+            yield from self._client.send(call)
+            return
+        try:
+            with self._client.stream(call) as source:
+                for message in source:
+                    if message.event == "line":
+                        yield msgspec.convert(message.json(), types.LogLine)
+        except httpx2.TransportError as error:
+            raise calls.connection_error(error, self._client.url) from error

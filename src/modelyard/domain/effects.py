@@ -1,0 +1,94 @@
+"""What a change of each field of a spec does to a model that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from enum import StrEnum
+from typing import Any
+
+from modelyard.domain.spec import Spec
+
+
+class Effect(StrEnum):
+    """From the mildest to the strongest."""
+
+    METADATA = "metadata"  # nothing is interrupted
+    FEATURES = "features"  # nothing is interrupted
+    AUTOSCALING = "autoscaling"  # instances come or go, none is restarted
+    CONTAINER = "container"  # new instances; the caller must acknowledge the restart
+    ROLLOUT = "rollout"  # new instances by the rollout's strategy
+
+    @property
+    def replaces(self) -> bool:
+        """Whether instances are replaced."""
+        return self in (Effect.CONTAINER, Effect.ROLLOUT)
+
+
+# Every field of a spec, by its first name.
+EFFECTS: Mapping[str, Effect] = {
+    "description": Effect.METADATA,
+    "labels": Effect.METADATA,
+    "groups": Effect.METADATA,
+    "public": Effect.METADATA,
+    "limits": Effect.METADATA,
+    "type": Effect.METADATA,
+    "priority": Effect.METADATA,
+    "preempt": Effect.METADATA,
+    "pin": Effect.METADATA,
+    "rollout": Effect.METADATA,
+    "features": Effect.FEATURES,
+    "replicas": Effect.AUTOSCALING,
+    "autoscaling": Effect.AUTOSCALING,
+    "container": Effect.CONTAINER,
+    "engine": Effect.ROLLOUT,
+    "source": Effect.ROLLOUT,
+    "options": Effect.ROLLOUT,
+    "resources": Effect.ROLLOUT,
+    "trusted": Effect.ROLLOUT,
+    "backend": Effect.ROLLOUT,
+    "unresolved": Effect.ROLLOUT,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldChange:
+    """One field that differs, by its path in the spec; a value that is not there is None."""
+
+    path: str
+    before: Any
+    after: Any
+    effect: Effect
+
+
+def changes(old: Spec, new: Spec) -> tuple[FieldChange, ...]:
+    """Every field that differs, in the order of the spec."""
+    found = []
+    for part in fields(Spec):
+        effect = EFFECTS[part.name]
+        for path, before, after in _differences(part.name, getattr(old, part.name), getattr(new, part.name)):
+            found.append(FieldChange(path=path, before=before, after=after, effect=effect))
+    return tuple(found)
+
+
+def needs_new_instances(old: Spec, new: Spec) -> bool:
+    """Whether going from ``old`` to ``new`` replaces instances, or only changes what stands beside them."""
+    return any(effect.replaces and getattr(old, name) != getattr(new, name) for name, effect in EFFECTS.items())
+
+
+def _differences(path: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
+    if old == new:
+        return
+    before, after = _parts(old), _parts(new)
+    if before is None or after is None:
+        yield path, old, new
+        return
+    for name in dict.fromkeys([*before, *after]):
+        yield from _differences(f"{path}.{name}", before.get(name), after.get(name))
+
+
+def _parts(value: Any) -> Mapping[str, Any] | None:
+    """What a value is made of; None for one that is compared whole."""
+    if is_dataclass(value):
+        return {part.name: getattr(value, part.name) for part in fields(value)}
+    return value if isinstance(value, Mapping) else None

@@ -22,6 +22,7 @@ from bench.simulated import SilentGateway, SimulatedBackend
 from modelyard.api.app import create_app
 from modelyard.api.context import Services
 from modelyard.backends.port import Backend
+from modelyard.control.absences import Absences
 from modelyard.control.capacity import CapacityViews
 from modelyard.control.changes import ChangeFeed
 from modelyard.control.doctor import Doctor
@@ -84,7 +85,7 @@ async def serve(folder: Path) -> None:
     services = Services(
         store=store, feed=feed, models=ModelService(store, feed, backends, capacity, now, site=SITE),
         backends=backends, metrics=ControlMetrics(Source()), token=lambda: TOKEN, clock=now, capacity=capacity,
-        doctor=Doctor(store, feed, backends, now),
+        absences=Absences(store, SITE), doctor=Doctor(store, store, feed, backends, now, site=SITE),
     )  # fmt: skip
     app = FastAPI()
 

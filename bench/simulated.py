@@ -55,6 +55,7 @@ class SimulatedBackend(Backend):
         self._stop_takes = stop_takes
         self._models: dict[str, dict[str, Instance]] = {}
         self._refs: dict[str, ModelRef] = {}
+        self._holdings: dict[str, Holding] = {}
         self._exits: dict[str, dict[str, Exit]] = {}
         self._listeners: list[_News] = []
         self._numbers = itertools.count()
@@ -73,13 +74,7 @@ class SimulatedBackend(Backend):
         return self._inventory
 
     async def ledger(self) -> Ledger:
-        holdings = [
-            Holding(ref=self._refs[uid], instance=i.id, amount=i.held, devices=i.devices)
-            for uid, instances in self._models.items()
-            for i in instances.values()
-            if i.held
-        ]
-        return Ledger(inventory=self._inventory, holdings=tuple(holdings))
+        return Ledger(inventory=self._inventory, holdings=tuple(self._holdings.values()))
 
     async def observe(self, ref: ModelRef) -> BackendObservation:
         exits = tuple(self._exits.get(ref.uid, {}).values())
@@ -111,7 +106,8 @@ class SimulatedBackend(Backend):
             self._exits.get(ref.uid, {}).pop(id_, None)
 
     async def remove(self, ref: ModelRef) -> None:
-        self._models.pop(ref.uid, None)
+        for id_ in self._models.pop(ref.uid, {}):
+            self._holdings.pop(id_, None)
         self._exits.pop(ref.uid, None)
 
     async def logs(
@@ -139,7 +135,7 @@ class SimulatedBackend(Backend):
     def _launch(self, ref: ModelRef, member: Member) -> None:
         self.launches += 1
         held = amount_of(member.spec.resources)
-        taken = {d for instances in self._models.values() for i in instances.values() for d in i.devices}
+        taken = {d for holding in self._holdings.values() for d in holding.devices} if held.devices else set()
         free = [d.id for d in self._inventory.devices if d.id not in taken] if held.devices else []
         if (failure := self._refusal(member.spec, free)) is not None:
             exit_ = Exit(id=f"s{next(self._numbers)}", target=member.target, at=_now(), failure=failure)
@@ -151,6 +147,8 @@ class SimulatedBackend(Backend):
             address="unix:/nowhere", held=held, devices=tuple(free[: held.devices]),
         )  # fmt: skip
         self._refs[ref.uid] = ref
+        if held:
+            self._holdings[instance.id] = Holding(ref=ref, instance=instance.id, amount=held, devices=instance.devices)
         self._put(ref, instance)
         self._later(self._start_takes, ref, instance.id, InstancePhase.READY)
 
@@ -176,6 +174,7 @@ class SimulatedBackend(Backend):
             return
         if phase is None:
             del self._models[ref.uid][id_]
+            self._holdings.pop(id_, None)
             self._tell(ref)
         elif instance.phase is InstancePhase.STARTING:
             self._put(ref, replace(instance, phase=phase, since=_now()))

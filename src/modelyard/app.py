@@ -24,6 +24,7 @@ from modelyard.api.context import Services
 from modelyard.backends.local.backend import LocalBackend
 from modelyard.backends.port import Backend
 from modelyard.control import leases
+from modelyard.control.absences import Absences
 from modelyard.control.capacity import CapacityViews, Inventories
 from modelyard.control.changes import ChangeFeed
 from modelyard.control.delegates import Shown
@@ -120,7 +121,8 @@ async def control_plane(settings: Settings) -> AsyncIterator[Services]:
             feed=feed,
             models=ModelService(store, feed, shown, capacity, utc_now, site=premises.id),
             capacity=capacity,
-            doctor=Doctor(store, feed, shown, utc_now),
+            absences=Absences(store, premises.id),
+            doctor=Doctor(store, store, feed, shown, utc_now, site=premises.id),
             backends=shown,
             metrics=ControlMetrics(_MetricsSource(store, shown)),
             token=TokenReader(settings),

@@ -145,3 +145,56 @@ async def test_a_start_that_is_to_keep_its_number_of_instances_is_not_scaled(api
     await api.wait(await api.post("/models/m/start", {"restore_autoscaling": False}))
     scale = (await api.get("/models/m/status"))["scale"]
     assert (scale["suspended"], scale["desired"], scale["min"], scale["max"]) == (True, 1, 1, 3)
+
+
+async def test_more_than_the_machine_could_ever_run_is_refused(api: Api) -> None:
+    await api.deploy("m", {"engine": "mock", "resources": {"cpu": 0.5}})
+    refused = await api.patch("/models/m", {"spec": {"replicas": {"min": 64, "max": 64}, "resources": {"cpu": 1000}}})
+    assert refused.status_code == 422
+    inventory = (await api.get("/capacity"))["items"][0]["inventory"]
+    many = {"replicas": {"min": 64, "max": 64}, "resources": {"cpu": inventory["cpu"]}}
+    refused = await api.patch("/models/m", {"spec": many})
+    assert refused.status_code == 422
+    assert [e["path"] for e in refused.json()["errors"]] == ["spec.replicas.min"]
+
+
+async def test_a_model_whose_file_is_gone_can_still_be_described_stopped_and_deleted(api: Api) -> None:
+    folder = api.home / "double"
+    folder.mkdir()
+    (folder / "model.py").write_text(
+        "class Model:\n"
+        "    inputs = [{'name': 'x', 'datatype': 'FP64', 'shape': [-1]}]\n"
+        "    outputs = [{'name': 'y', 'datatype': 'FP64', 'shape': [-1]}]\n"
+        "    def load(self, folder): pass\n"
+        "    def predict(self, inputs): return {'y': inputs['x']}\n"
+    )
+    await api.deploy("m", {"engine": "python", "source": f"file://{folder}"})
+    (folder / "model.py").unlink()
+    done = await api.wait(await api.patch("/models/m", {"spec": {"description": "it serves"}}))
+    assert done["state"] == "succeeded"
+    refused = await api.patch("/models/m", {"spec": {"resources": {"memory": "512Mi"}}})
+    assert [e["path"] for e in refused.json()["errors"]] == ["spec.source"]
+    assert (await api.wait(await api.post("/models/m/stop")))["state"] == "succeeded"
+    assert (await api.wait(await api.http.delete("/api/v1/models/m")))["state"] == "succeeded"
+
+
+async def test_a_rollback_without_a_revision_passes_over_what_was_cancelled_or_runs_already(api: Api) -> None:
+    await api.deploy("m", {"engine": "mock"})
+    update = await api.patch("/models/m", {"spec": {"options": {"load_ms": 60_000}}})
+    await api.post("/models/m/rollout/cancel")
+    assert (await api.wait(update))["state"] == "cancelled"
+    status = await api.get("/models/m/status")
+    assert (status["generation"], status["serving_generation"]) == (2, 1)
+    back = await api.wait(await api.post("/models/m/rollback"))
+    assert back["result"]["generation"] == 3
+    assert (await api.get("/models/m"))["spec"]["options"] == {}
+    refused = await api.post("/models/m/rollback")
+    assert (refused.status_code, refused.json()["code"]) == (409, "no_earlier_revision")
+    second = next(r for r in (await api.get("/models/m/revisions"))["items"] if r["generation"] == 2)
+    assert second["failure"]["code"] == "cancelled"
+
+
+async def test_true_is_no_number_and_nought_is_not_no(api: Api) -> None:
+    spec = {"engine": "mock", "resources": {"gpus": True}, "public": 0}
+    refused = await api.post("/models", {"name": "m", "spec": spec})
+    assert {e["path"] for e in refused.json()["errors"]} == {"spec.resources.gpus", "spec.public"}

@@ -295,7 +295,7 @@ async def test_without_the_library_there_are_no_devices_and_a_hint_where_there_c
     found = await looked()
     await found.look()
     assert found.present == ()
-    hints = [r.message for r in caplog.records if "pip install 'modelyard[nvml]'" in r.message]
+    hints = [r.message for r in caplog.records if "pip install nvidia-ml-py" in r.message]
     assert len(hints) == int(there)
 
 

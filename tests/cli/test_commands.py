@@ -225,16 +225,24 @@ def test_a_stopped_model_shows_what_its_stop_gave_back(yard: Yard) -> None:
 
 
 def test_status_shows_one_revision_unless_the_newest_has_failed() -> None:
-    def revision(**fields: object) -> str:
-        base = {"namespace": "default", "name": "m", "state": "running", "generation": 2, "target_generation": 1}
+    def revision(serving: int, **fields: object) -> str:
+        base: dict[str, object] = {
+            "namespace": "default",
+            "name": "m",
+            "state": "running",
+            "generation": 2,
+            "target_generation": 1,
+        }
+        base["serving_generation"] = serving
         console = Console(file=io.StringIO(), width=200)
         console.print(status_view(types.parse(types.Status, {**base, **fields}), "http://yard"))
         assert isinstance(console.file, io.StringIO)
         return next(line for line in console.file.getvalue().splitlines() if line.startswith("Revision"))
 
     # An update that replaces nothing is served by the instances that were there before.
-    assert revision().split() == ["Revision", "2"]
-    assert revision(rolled_back_from=2).split(maxsplit=1) == ["Revision", "2 (failed), serving 1"]
+    assert revision(2).split() == ["Revision", "2"]
+    assert revision(1, rolled_back_from=2).split(maxsplit=1) == ["Revision", "2 (failed), serving 1"]
+    assert revision(1).split(maxsplit=1) == ["Revision", "2 (given up), serving 1"]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.0321, "32 ms"), (0.9999, "1.0 s"), (4.06, "4.1 s"), (150, "2.5 min")])

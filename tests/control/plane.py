@@ -19,9 +19,9 @@ from modelyard.control.demand import DemandBook
 from modelyard.control.ports import Closed, Fence, Gateway, Idempotency, LeaseLost, Loads, Route, Store
 from modelyard.control.reconciler import RESYNC
 from modelyard.domain.actions import Plan
-from modelyard.domain.capacity import Ledger
+from modelyard.domain.capacity import Ledger, add_up
 from modelyard.domain.commands import Change
-from modelyard.domain.model import Model, ModelRef, Namespace
+from modelyard.domain.model import Amount, Model, ModelRef, Namespace
 from modelyard.domain.operations import Operation
 from modelyard.domain.spec import Spec
 
@@ -58,10 +58,13 @@ class _Door:
 
 
 class _Admission(Admission):
-    """The real one, which also tells the world who is asked to make room."""
+    """The real one, which also tells the world who is asked to make room. Nobody is looked at for nothing here:
+    that would hide who is not looked at when they should be."""
+
+    abreast = 0
 
     def __init__(self, plane: Plane) -> None:
-        super().__init__()
+        super().__init__(lambda: plane.world.monotonic)
         self._plane = plane
 
     def note(self, model: Model, plan: Plan) -> tuple[ModelRef, ...]:
@@ -105,6 +108,7 @@ class Plane:
         self.dies_after: int | None = None
         self.models: dict[str, Owned] = {}
         self.current: Pass | None = None
+        self._inventory = world.machine.inventory
         self.admission = _Admission(self)
         self.admission.door = cast(Any, _Door())
         self.demand = DemandBook(lambda: world.monotonic)
@@ -129,9 +133,8 @@ class Plane:
             self.models[uid].posted = True
 
     def changed(self, ref: ModelRef) -> None:
-        """The backend or the gateway has news of it; what it gives back, another may wait for."""
+        """The backend or the gateway has news of it."""
         self.post(ref.uid)
-        self._post_waiting()
 
     def heard(self, uid: str) -> None:
         """Another process has written it."""
@@ -192,6 +195,7 @@ class Plane:
 
     def _turn(self) -> bool:
         moved = False
+        self._let_in()
         for uid, owned in list(self.models.items()):
             if owned.under_way is None and owned.posted:
                 owned.posted = False
@@ -228,7 +232,6 @@ class Plane:
             del self.models[uid]
             self.admission.forget(uid)
             self.demand.forget(uid)
-            self._post_waiting()
             return
         owned.posted = owned.posted or outcome.again
         owned.wake_at = None
@@ -273,8 +276,13 @@ class Plane:
         for ref in refs:
             self.post(ref.uid)
 
-    def _post_waiting(self) -> None:
-        self._look(self.admission.waiting)
+    def _let_in(self) -> None:
+        """Have those looked at who wait, once they may have come nearer or there is more than before."""
+        machine, loosened = self.world.machine, self.admission.loosened
+        if loosened.is_set() or machine.inventory != self._inventory:
+            loosened.clear()
+            self._inventory = machine.inventory
+            self._look(self.admission.to_look_at(machine.ledger(), self.world.now))
 
 
 class _Store:
@@ -293,6 +301,11 @@ class _Store:
     async def get_namespace(self, name: str) -> Namespace | None:
         await self._plane.point()
         return self._database.namespaces.get(name)
+
+    async def held_elsewhere(self, namespace: str, site: str) -> Amount:
+        await self._plane.point()
+        others = [m for m in self._database.models.values() if m.namespace == namespace and m.site != site]
+        return add_up(i.held for m in others for i in m.status.instances)
 
     async def get_revision_spec(self, uid: str, generation: int) -> Spec | None:
         await self._plane.point()

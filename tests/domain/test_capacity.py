@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -205,3 +206,78 @@ def test_the_first_in_the_queue_gets_all_that_there_is_for_it(waiting: list[Clai
     for first in sorted(waiting, key=lambda c: c.rank)[:1]:
         possible = first.each.times_in(Amount(devices=3))
         assert here.grant(first, NOW).count == min(first.count, possible)
+
+
+# ------------------------------------------------------------------------------------------- saving up
+
+AGED = OVERTAKEN_AT_MOST.total_seconds()
+
+
+def test_nothing_is_saved_up_for_what_the_site_could_never_hold() -> None:
+    assert room(claims=(claim("huge", 3, waited=AGED),)).grant(claim("small"), NOW).count == 1
+
+
+def test_nor_for_what_is_held_by_those_who_are_not_expected_to_go() -> None:
+    large, small = claim("large", 2, waited=AGED), claim("small")
+    leaving = Tenant(ref=ref("h"), pin=True, leaving=True)
+    cases = [
+        (tenant("h"), 0),
+        (tenant("h", pin=True), 1),
+        (tenant("h", priority=1), 1),
+        (tenant("h", priority=-1), 0),
+        (leaving, 0),
+    ]
+    for holder, count in cases:
+        here = room(holding("h", "0"), claims=(large,), tenants=(holder,))
+        assert here.grant(small, NOW).count == count, holder
+
+
+def test_no_more_is_saved_up_than_could_ever_be_used() -> None:
+    waiting = tuple(claim(f"large{n}", 2, waited=AGED + n, memory=6 * GIB) for n in range(3))
+    here = room(holding("h", "0"), claims=waiting)
+    assert here.grant(claim("plain", 0, memory=10 * GIB), NOW).count == 1, "one of them at most can have the devices"
+    assert here.grant(claim("plain", 0, memory=11 * GIB), NOW).count == 0
+
+
+def test_what_a_claim_for_more_holds_itself_brings_it_no_nearer() -> None:
+    more = claim("a", 2, waited=AGED)
+    here = room(holding("a", "0", "1"), gpus=3, claims=(more,), tenants=(tenant("a"),))
+    assert here.grant(claim("small"), NOW).count == 1
+
+
+def test_but_what_is_being_replaced_does() -> None:
+    update = claim("a", 3, kept=True)
+    here = room(holding("a", "0", "1"), gpus=3, claims=(update,), tenants=(tenant("a", pin=True),))
+    assert here.grant(claim("small"), NOW).count == 0
+
+
+# ------------------------------------------------------------------------------------------- quotas, letting in
+
+
+def test_what_a_namespace_holds_elsewhere_counts_for_its_quota() -> None:
+    here = replace(room(quotas={"team": Quota(gpus=2)}), elsewhere={"team": Amount(devices=1)})
+    grant = here.grant(claim("a", count=2, namespace="team"), NOW)
+    assert grant.count == 1
+    assert grant.shortage is not None
+    assert grant.shortage.reason == "QuotaExceeded"
+    assert grant.shortage.message.endswith("by the quota of namespace team; models of other sites hold of it too")
+    assert here.grant(claim("b", count=2), NOW).count == 2
+
+
+def test_of_one_namespace_too_the_next_in_the_queue_comes_first() -> None:
+    waiting = (claim("old", waited=9, namespace="team"), claim("new", namespace="team"))
+    here = room(claims=waiting, quotas={"team": Quota(gpus=1)})
+    assert [here.grant(c, NOW).count for c in waiting] == [1, 0]
+
+
+def test_admissible_is_who_would_get_something_also_past_one_that_must_wait() -> None:
+    waiting = (claim("large", 2, waited=9), claim("small", waited=5), claim("late", waited=1))
+    assert room(holding("h", "0"), claims=waiting).admissible(NOW) == (ref("small"),)
+    assert room(holding("h", "0", "1"), claims=waiting).admissible(NOW) == ()
+
+
+@given(waiting=claims, held=st.integers(0, 3))
+def test_admissible_are_those_to_whom_something_is_granted(waiting: list[Claim], held: int) -> None:
+    here = room(holding("h", *map(str, range(held))), gpus=3, claims=tuple(waiting))
+    granted = {c.ref for c in waiting if c.each and here.grant(c, NOW).count}
+    assert set(here.admissible(NOW)) == granted

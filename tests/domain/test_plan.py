@@ -12,9 +12,9 @@ from modelyard.domain.actions import Release
 from modelyard.domain.commands import Change
 from modelyard.domain.errors import InvalidRequest
 from modelyard.domain.failing import CRASH_LOOP, UPDATE_ATTEMPTS, backoff
+from modelyard.domain.leaving import REPLACE_DRAIN
 from modelyard.domain.model import ConditionType, DrainReport, InstancePhase, StopMode, StopRequest, Target
 from modelyard.domain.operations import OperationState
-from modelyard.domain.run import REPLACE_DRAIN
 from modelyard.domain.spec import Engine, Replicas, Resources, Spec
 from modelyard.domain.states import RunState, State
 from tests.domain.world import SPEC, World

@@ -8,7 +8,7 @@ import pytest
 
 from modelyard.domain import commands
 from modelyard.domain.errors import InvalidRequest, NotFound, Refused
-from modelyard.domain.model import InstancePhase, Revision, StopMode, Target
+from modelyard.domain.model import InstancePhase, ModelRef, Revision, StopMode, Target
 from modelyard.domain.operations import Operation, OperationKind, OperationState
 from modelyard.domain.spec import Container, Replicas, Resources, Rollout, Spec, Strategy
 from modelyard.domain.states import State
@@ -382,3 +382,119 @@ def test_a_model_that_lost_its_place_by_failing_waits_in_the_queue_with_the_fail
     degraded = next(c for c in w.model.status.conditions if c.type == "Degraded")
     assert degraded.status
     assert degraded.reason == "crashed"
+
+
+def test_a_rollout_whose_new_instances_serve_does_not_go_back_for_old_ones_that_take_their_time() -> None:
+    w = running(replace(SPEC, rollout=Rollout(progress_deadline=10)))
+    next(iter(w.processes.values())).in_flight = 1
+    op = update(w, options=OTHER)
+    w.settle()
+    w.become_ready()
+    w.settle()
+    w.advance(15)
+    w.settle()
+    assert sorted(targets(w)) == [1, 2]
+    w.advance(20)
+    w.settle()
+    w.advance(10)
+    w.settle()
+    assert targets(w) == [2]
+    assert operation(w, op).state is OperationState.SUCCEEDED
+
+
+def test_replace_keeps_what_serves_while_a_failing_revision_waits_for_its_next_try() -> None:
+    w = running(three(rollout=Rollout(strategy=Strategy.REPLACE)))
+    update(w, options=OTHER)
+    for _ in range(3):
+        w.settle()
+        assert len(w.serving) >= 2
+        for process in list(w.processes.values()):
+            if process.target == Target(2):
+                w.crash_instance(process.id)
+        w.settle()
+        assert len(w.serving) >= 2
+        w.advance(0.5)
+        w.settle()
+        assert len(w.serving) >= 2
+        w.advance(4)
+
+
+def test_a_revision_that_fails_for_good_does_not_end_a_pause() -> None:
+    w = running()
+    update(w, options=OTHER)
+    w.settle()
+    w.try_command(commands.pause_rollout)
+    for process in list(w.processes.values()):
+        if process.target == Target(2):
+            w.crash_instance(process.id, permanent=True)
+    w.settle()
+    assert w.model is not None
+    assert w.model.status.target == Target(2)
+    assert w.model.status.rollout is not None
+    assert w.model.status.rollout.paused_at is not None
+
+
+def test_what_crashes_during_a_pause_is_launched_ever_more_slowly() -> None:
+    w = running()
+    update(w, options=OTHER)
+    w.settle()
+    w.try_command(commands.pause_rollout)
+    before = w.launches
+    for _ in range(60):
+        for victim in list(w.processes):
+            w.crash_instance(victim)
+        w.settle()
+        w.advance(1)
+        w.settle()
+    assert w.launches - before < 12
+
+
+def test_a_paused_rollout_that_makes_room_is_still_paused_when_it_comes_back() -> None:
+    w = running(replace(SPEC, resources=Resources(memory=GIB)))
+    update(w, options=OTHER)
+    w.settle()
+    w.try_command(commands.pause_rollout)
+    w.preempted_by = ModelRef("uid-b", "default", "b")
+    w.capacity = 0
+    w.settle()
+    assert state(w) is State.QUEUED
+    w.preempted_by, w.capacity = None, 2**40
+    w.settle()
+    assert targets(w) == [1]
+    assert w.model is not None
+    assert w.model.status.rollout is not None
+
+
+def test_a_cancelled_revision_is_not_brought_back_by_a_change_beside_it_but_by_itself() -> None:
+    w = running()
+    op = update(w, options=OTHER)
+    w.settle()
+    assert w.model is not None
+    change = w.apply(commands.cancel_rollout(w.model, [operation(w, op)], w.asked()))
+    assert [generation for generation, _ in change.given_up] == [2]
+    w.settle()
+    update(w, description="better words")
+    w.settle()
+    assert targets(w) == [1]
+    assert w.model.spec.options == OTHER
+    w.apply(commands.update(w.model, w.model.spec, w.asked()))
+    w.settle()
+    assert targets(w) == [1, 4]
+
+
+def test_each_instance_that_leaves_has_its_own_time_to_finish() -> None:
+    w = running(three())
+    first, second, _ = sorted(w.processes)
+    for id_ in (first, second):
+        w.processes[id_].in_flight = 1
+    assert w.model is not None
+    w.apply(commands.update(w.model, replace(w.model.spec, replicas=Replicas(min=2, max=3)), w.asked()))
+    w.settle()
+    w.advance(20)
+    w.apply(commands.update(w.model, replace(w.model.spec, replicas=Replicas(min=1, max=3)), w.asked()))
+    w.settle()
+    closed = [p for p in w.processes.values() if p.id not in w.serving]
+    w.advance(15)
+    w.settle()
+    left = [p for p in closed if p.id in w.processes and p.phase is InstancePhase.READY]
+    assert all(p.in_flight for p in left)

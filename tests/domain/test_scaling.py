@@ -280,6 +280,32 @@ def test_a_model_that_is_not_to_go_idle_any_more_wakes() -> None:
     assert state(w) is State.RUNNING
 
 
+def test_a_woken_model_runs_the_specs_number_whatever_was_asked_of_it_before_it_slept() -> None:
+    w = running(spec(replace(IDLE, target=2)))
+    w.advance(1000)
+    ask(w, 8.0)
+    assert len(w.processes) == 4
+    quiet(w)
+    w.advance(60)
+    w.settle()
+    assert state(w) is State.IDLE
+    w.demand = Demand(waiting=1)
+    w.settle()
+    assert len(w.processes) == 1
+
+
+def test_a_clock_that_was_set_back_does_not_keep_a_model_from_going_idle() -> None:
+    w = running(spec(IDLE))
+    w.advance(-7200)
+    quiet(w)
+    w.advance(59)
+    w.settle()
+    assert state(w) is State.RUNNING
+    w.advance(2)
+    w.settle()
+    assert state(w) is State.IDLE
+
+
 OTHER = ModelRef("uid-other", "default", "other")
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from modelyard.domain import commands
 from modelyard.domain.model import ConditionType, InstancePhase, StopMode
 from modelyard.domain.operations import Operation, OperationState
 from modelyard.domain.states import State
-from tests.domain.world import SPEC, World
+from tests.domain.world import EPOCH, SPEC, World
 
 
 def unkillable() -> World:
@@ -90,3 +92,44 @@ def test_a_delete_has_a_deadline_too_and_may_be_asked_for_again() -> None:
     w.reconcile()
     assert w.model is None
     assert last(w).state is OperationState.SUCCEEDED
+
+
+def test_an_update_is_done_though_an_old_process_does_not_die_and_the_model_says_so() -> None:
+    w = World()
+    w.create(SPEC)
+    w.settle()
+    w.become_ready()
+    w.settle()
+    assert w.model is not None
+    w.apply(commands.update(w.model, replace(w.model.spec, options={"latency_ms": 2}), w.asked()))
+    w.settle()
+    old = next(p for p in w.processes.values() if p.target.generation == 1)
+    w.become_ready()
+    old.in_flight = 1
+    w.settle()
+    for _ in range(4):
+        w.advance(40)
+        if old.id not in w.processes:
+            w.processes[old.id] = old
+        old.phase, old.kill_at, old.since = InstancePhase.TERMINATING, None, EPOCH
+        w.reconcile()
+    assert last(w).state is OperationState.SUCCEEDED
+    assert w.model.status.state is State.RUNNING
+    assert degraded(w) == "Stuck"
+
+
+def test_a_terminate_whose_process_does_not_die_ends_with_what_is_left() -> None:
+    w = unkillable()
+    victim = next(iter(w.processes))
+    w.try_command(lambda m, asked: commands.terminate(m, victim, StopMode.FORCE, 0, asked))
+    w.reconcile()
+    old = w.processes[victim]
+    for _ in range(4):
+        w.processes[victim] = old
+        old.phase, old.kill_at, old.since = InstancePhase.TERMINATING, None, EPOCH
+        w.become_ready()
+        w.advance(40)
+        w.processes[victim] = old
+        w.reconcile()
+    assert last(w).error is not None
+    assert last(w).error["code"] == "not_released"

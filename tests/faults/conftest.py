@@ -1,3 +1,3 @@
-from tests.store.conftest import postgres, postgres_url
+from tests.store.conftest import home, postgres, postgres_url
 
-__all__ = ["postgres", "postgres_url"]
+__all__ = ["home", "postgres", "postgres_url"]

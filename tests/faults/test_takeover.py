@@ -167,6 +167,45 @@ def test_two_homes_on_one_database_drive_what_is_theirs(postgres_url: str) -> No
         two.close()
 
 
+def test_models_of_a_machine_that_is_lost_can_be_taken_over_by_name(postgres_url: str) -> None:
+    lost, kept = made(postgres_url, 1), made(postgres_url, 1)
+    try:
+        lost.ok("up", "--detach")
+        kept.ok("up", "--detach")
+        lost.ok("deploy", "m", "--engine", "mock")
+        assert kept.ok("doctor") == "Nothing is out of place.\n"
+        for name in ("supervisor", "control", "gateway"):
+            for process in service_processes(lost.home, name):
+                os.kill(process.pid, signal.SIGKILL)
+        for process in instance_processes(lost.home):
+            os.kill(process.pid, signal.SIGKILL)
+        with psycopg.connect(postgres_url) as connection:
+            then = "now() - interval '5 minutes'"
+            where = f"WHERE home = '{lost.home}'"
+            connection.execute(f"UPDATE sites SET seen_at = {then}, expires_at = {then} {where}")
+        (site,) = [row[0] for row in sites(postgres_url) if row[1] == str(lost.home)]
+
+        def status() -> Any:
+            return kept.json("status", "m")
+
+        eventually(lambda: "has not been heard of since" in status()["message"], "the status says so")
+        assert [c["reason"] for c in status()["conditions"] if c["type"] == "SiteReachable"] == ["SiteSilent"]
+        assert "has not been heard of since" in kept.json("list")[0]["status"]["message"]
+        assert f"--site {site}" in kept.ok("doctor")
+        left = kept.run("doctor", "--fix")
+        assert left.returncode != 0
+        assert "by name" in " ".join(left.stdout.split())
+        assert kept.run("doctor", "--fix", "--site", "nowhere").returncode != 0
+        assert "cleared" in kept.ok("doctor", "--fix", "--site", site)
+        eventually(lambda: len(instance_processes(kept.home)) == 1 and kept.state("m") == "running", "it runs here")
+        kept.ok("stop", "m")
+        assert "SiteChanged" in [found["type"] for found in kept.json("events", "m")]
+        assert kept.ok("doctor") == "Nothing is out of place.\n"
+    finally:
+        lost.close()
+        kept.close()
+
+
 def test_several_processes_on_sqlite_are_refused_with_what_to_do() -> None:
     found = Yard(environment={"MODELYARD_CONTROL_PROCESSES": "2"})
     try:

@@ -95,7 +95,7 @@ stops = st.builds(StopRequest, mode=st.sampled_from(StopMode), timeout=numbers, 
 statuses = st.builds(
     Status, state=st.sampled_from(State), target=targets, transition=transitions, good=maybe(targets),
     conditions=st.lists(conditions, max_size=2).map(tuple), instances=st.lists(instances, max_size=2).map(tuple),
-    failures=sizes, failure=maybe(failures), retry_at=maybe(times), counted=words, replacing_since=maybe(times),
+    failures=sizes, failure=maybe(failures), retry_at=maybe(times), counted=words,
     stop=maybe(stops), peak=maybe(releases), released=maybe(releases), metadata=mappings,
 )  # fmt: skip
 operations = st.builds(

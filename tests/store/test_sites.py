@@ -146,8 +146,18 @@ async def test_models_of_a_site_are_read_alone_and_those_of_none_are_adopted(sto
     old = await created(store, "old")
     assert await store.model_versions("here") == {mine.ref: 1}
     assert await store.models_of("there") == [other]
+    assert await store.count_models_of() == {"here": 1, "there": 1, "": 1}
     await store.adopt_models("here")
-    assert await store.models_of("here") == [mine, replace(old, site="here")]
+    found = await store.models_of("here")
+    if store.shared:
+        # Whoever has read it before is told to read it again: its site would be written back.
+        assert found == [mine, replace(old, site="here", version=2)]
+        assert await store.models_of("there") == [other]
+        with pytest.raises(VersionConflict):
+            await store.commit(restarted(old))
+    else:
+        # The database is its home's own, wherever that was before.
+        assert [m.name for m in found] == ["mine", "other", "old"]
     assert set(await store.model_versions()) == {mine.ref, other.ref, old.ref}
 
 
@@ -173,14 +183,14 @@ async def test_others_hear_of_what_is_committed_and_nobody_of_what_is_not(shared
     async with asyncio.timeout(10):
         assert await anext(news) is None
         assert await anext(own) is None
-        model = await created(shared, "first")
+        model = after(await shared.commit(placed(creation("first"), "there")))
         with pytest.raises(VersionConflict):
             await shared.commit(restarted(replace(model, version=7)))
         change = restarted(model)
         await shared.commit(change)
         await created(other, "by-the-other")
         heard = [await anext(news), await anext(news)]
-        assert [item.uid for item in heard if item] == [model.uid] * 2
+        assert [(item.uid, item.site) for item in heard if item] == [(model.uid, "there")] * 2
         assert heard[1] is not None
         assert heard[1].operations == tuple(o.id for o in change.operations)
         mine = await anext(own)

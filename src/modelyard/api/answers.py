@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
-from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, TypeAdapter
 
 from modelyard.api import schemas
+from modelyard.control.absences import Absence
 from modelyard.domain import model as domain
 from modelyard.domain import operations
 from modelyard.domain import spec as wish
@@ -18,16 +19,24 @@ from modelyard.domain.effects import FieldChange, needs_new_instances
 from modelyard.domain.names import DEFAULT_NAMESPACE
 from modelyard.domain.states import RunState, State, allowed_commands
 
-# The places in the queue of models that wait, by their uid.
-Places = Mapping[str, int]
-NOWHERE: Places = MappingProxyType({})
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Around:
+    """What is known of models beside themselves: the places in the queue of those that wait, by their uid, and
+    which sites are not heard of, by their id."""
+
+    places: Mapping[str, int] = field(default_factory=dict)
+    absences: Mapping[str, Absence] = field(default_factory=dict)
+
+
+NOTHING_AROUND: Final = Around()
 
 
 def spec_out(spec: wish.Spec) -> schemas.Spec:
     return schemas.Spec.model_validate(spec, from_attributes=True)
 
 
-def model_out(model: domain.Model, places: Places = NOWHERE) -> schemas.Model:
+def model_out(model: domain.Model, around: Around = NOTHING_AROUND) -> schemas.Model:
     return schemas.Model(
         namespace=model.namespace,
         name=model.name,
@@ -38,29 +47,30 @@ def model_out(model: domain.Model, places: Places = NOWHERE) -> schemas.Model:
         created_at=model.created_at,
         updated_at=model.updated_at,
         spec=spec_out(model.spec),
-        status=status_out(model, places),
+        status=status_out(model, around),
     )
 
 
-def status_out(model: domain.Model, places: Places = NOWHERE) -> schemas.Status:
-    status = model.status
+def status_out(model: domain.Model, around: Around = NOTHING_AROUND) -> schemas.Status:
+    status, absence = model.status, around.absences.get(model.site)
     failure = status.failure or (status.rolled_back.failure if status.rolled_back else None)
     return schemas.Status(
         namespace=model.namespace,
         name=model.name,
         state=status.state,
-        message=_message(model),
+        message=_message(model, absence),
         desired=model.desired,
         generation=model.generation,
         target_generation=status.target.generation,
+        serving_generation=_current(model),
         last_transition=schemas.Transition.model_validate(status.transition, from_attributes=True),
-        conditions=[schemas.Condition.model_validate(c, from_attributes=True) for c in status.conditions],
+        conditions=_conditions(status, absence),
         instances=[instance_out(i) for i in status.instances],
         instances_ready=sum(1 for i in status.instances if i.phase is domain.InstancePhase.READY),
         instances_desired=_desired(model),
         resource_allocation=_allocation(model),
         endpoints=_endpoints(model),
-        waiting=_waiting(status.waiting, places.get(model.uid)) if status.waiting else None,
+        waiting=_waiting(status.waiting, around.places.get(model.uid)) if status.waiting else None,
         rollout=_rollout(status.rollout) if status.rollout else None,
         scale=_scale(status.scale, model.spec) if status.scale else None,
         preempted=_preempted(status.preempted) if status.preempted else None,
@@ -72,13 +82,26 @@ def status_out(model: domain.Model, places: Places = NOWHERE) -> schemas.Status:
     )
 
 
-def _message(model: domain.Model) -> str:
-    """The sentence beside the state: the Ready condition's where it says more than the transition."""
+def _message(model: domain.Model, absence: Absence | None) -> str:
+    """The sentence beside the state: the Ready condition's where it says more than the transition. What else there
+    is to say of a model that does not rest may be long past where nothing is heard of its site."""
+    if absence is not None and model.status.state is not State.STOPPED:
+        return absence.message
     ready = model.status.condition(domain.ConditionType.READY)
     degraded = model.status.condition(domain.ConditionType.DEGRADED)
     if degraded is not None and degraded.status:
         return degraded.message
     return ready.message if ready is not None and ready.message else model.status.transition.message
+
+
+def _conditions(status: domain.Status, absence: Absence | None) -> list[schemas.Condition]:
+    found = [schemas.Condition.model_validate(c, from_attributes=True) for c in status.conditions]
+    if absence is not None:
+        lost = schemas.Condition(
+            type="SiteReachable", status=False, reason=absence.reason, message=absence.message, since=absence.since
+        )
+        found.append(lost)
+    return found
 
 
 def _desired(model: domain.Model) -> int:

@@ -18,6 +18,7 @@ from modelyard.api import schemas
 from modelyard.api.answers import operation_out
 from modelyard.api.problems import Unauthorized
 from modelyard.backends.port import Backend
+from modelyard.control.absences import Absences
 from modelyard.control.capacity import CapacityViews
 from modelyard.control.changes import ChangeFeed
 from modelyard.control.doctor import Doctor
@@ -39,6 +40,7 @@ class Services:
     feed: ChangeFeed
     models: ModelService
     capacity: CapacityViews
+    absences: Absences
     doctor: Doctor
     backends: dict[BackendName, Backend]
     metrics: ControlMetrics

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from modelyard.api import schemas
-from modelyard.api.answers import Places, amount_out, change_out, kinds_out, operation_out, ref_out, refs_out
+from modelyard.api.answers import Around, amount_out, change_out, kinds_out, operation_out, ref_out, refs_out
 from modelyard.api.context import Services
 from modelyard.backends.port import Orphan
 from modelyard.control.capacity import Queued, SiteCapacity
 from modelyard.control.doctor import Cleared
 from modelyard.control.forecast import Forecast
 from modelyard.control.service import Bulk
-from modelyard.domain.capacity import Device, Ledger, Shortage
+from modelyard.domain.capacity import Device, Ledger
 from modelyard.domain.errors import Refused
-from modelyard.domain.model import Amount, Model
+from modelyard.domain.model import Model
+from modelyard.domain.shortage import Shortage
 from modelyard.domain.states import State
 
 
-async def places_of(services: Services, models: Iterable[Model]) -> Places:
-    """The places in the queue of those of ``models`` that wait; where none does, nobody is asked."""
-    if not any(model.status.state is State.QUEUED for model in models):
-        return {}
-    return await services.capacity.places()
-
-
-async def usage(services: Services) -> dict[str, Amount]:
-    """What each namespace's instances hold now, on all sites."""
-    held: dict[str, Amount] = {}
-    for site in await services.capacity.view(None):
-        for holding in site.ledger.holdings:
-            held[holding.ref.namespace] = held.get(holding.ref.namespace, Amount()) + holding.amount
-    return held
+async def around(services: Services, models: Collection[Model]) -> Around:
+    """What is beside ``models``: the places in the queue of those that wait, and whether their sites are heard of.
+    What matters to none of them is not asked for."""
+    waiting = [m.uid for m in models if m.status.state is State.QUEUED and m.status.waiting is not None]
+    places = await services.capacity.places(waiting) if waiting else {}
+    return Around(places=places, absences=await services.absences.of(models))
 
 
 def site_out(site: SiteCapacity) -> schemas.SiteCapacity:
@@ -45,7 +38,7 @@ def site_out(site: SiteCapacity) -> schemas.SiteCapacity:
             memory=h.amount.memory,
             devices=list(h.devices),
         )
-        for h in ledger.holdings
+        for h in sorted(ledger.holdings, key=lambda h: (h.ref.namespace, h.ref.name, h.instance))
     ]
     return schemas.SiteCapacity(
         site=site.site,

@@ -26,7 +26,7 @@ from modelyard.api.context import (
     accepted,
     answer,
 )
-from modelyard.api.ledgers import forecast_out, places_of, stopped_out
+from modelyard.api.ledgers import around, forecast_out, stopped_out
 from modelyard.api.salvage import read_spec
 from modelyard.api.translate import patched, spec_in
 from modelyard.control.ports import ModelQuery
@@ -100,7 +100,7 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
     @router.get("/{name}", response_model=schemas.Model, summary="One model")
     async def get(name: ModelName, ns: Namespace, services: Authorized) -> Response:
         model = await services.models.get(ns, name)
-        return answer(model_out(model, await places_of(services, [model])), headers={"ETag": f'"{model.version}"'})
+        return answer(model_out(model, await around(services, [model])), headers={"ETag": f'"{model.version}"'})
 
     @router.put(
         "/{name}", status_code=202, response_model=schemas.Operation, responses=_DONE_OR_DRY,
@@ -257,8 +257,8 @@ def plural_router() -> APIRouter:
 
 async def _list(services: Services, query: ModelQuery) -> Response:
     page = await services.store.list_models(query)
-    places = await places_of(services, page.items)
-    models = [model_out(m, places) for m in page.items]
+    beside = await around(services, page.items)
+    models = [model_out(m, beside) for m in page.items]
     return answer(schemas.Page[schemas.Model](items=models, next_page_token=page.next_page_token))
 
 

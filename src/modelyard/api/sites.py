@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from modelyard.api import schemas
 from modelyard.api.answers import namespace_out
 from modelyard.api.context import Authorized, Services
-from modelyard.api.ledgers import cleared_out, finding_out, site_out, usage
+from modelyard.api.ledgers import cleared_out, finding_out, site_out
 from modelyard.api.translate import quota_in
 from modelyard.domain.errors import InvalidRequest, NotFound, Refused
 from modelyard.domain.model import Amount, Namespace
@@ -34,7 +34,7 @@ async def create_namespace(body: schemas.CreateNamespace, services: Authorized) 
 
 @namespaces.get("", response_model=schemas.Items[schemas.Namespace], summary="All namespaces")
 async def list_namespaces(services: Authorized) -> schemas.Items[schemas.Namespace]:
-    held = await usage(services)
+    held = await services.capacity.held()
     found = await services.store.list_namespaces()
     return schemas.Items(items=[namespace_out(n, held.get(n.name, Amount())) for n in found])
 
@@ -42,7 +42,7 @@ async def list_namespaces(services: Authorized) -> schemas.Items[schemas.Namespa
 @namespaces.get("/{namespace}", response_model=schemas.Namespace, summary="One namespace")
 async def get_namespace(namespace: str, services: Authorized) -> schemas.Namespace:
     found = await _stored(services, namespace)
-    return namespace_out(found, (await usage(services)).get(namespace, Amount()))
+    return namespace_out(found, (await services.capacity.held()).get(namespace, Amount()))
 
 
 @namespaces.patch("/{namespace}", response_model=schemas.Namespace, summary="Change the quota")
@@ -50,7 +50,7 @@ async def patch_namespace(namespace: str, body: schemas.PatchNamespace, services
     """What its models hold already stays theirs; the next start is measured against the new quota."""
     quota = quota_in(body.quota, (await _stored(services, namespace)).quota)
     changed = await services.store.set_quota(namespace, quota)
-    return namespace_out(changed, (await usage(services)).get(namespace, Amount()))
+    return namespace_out(changed, (await services.capacity.held()).get(namespace, Amount()))
 
 
 @namespaces.delete("/{namespace}", status_code=204, summary="Forget an empty namespace")
@@ -83,10 +83,15 @@ async def examine(services: Authorized) -> schemas.Items[schemas.Finding]:
 
 
 @doctor.post("", response_model=schemas.Items[schemas.Cleared], summary="Clear what the doctor has found")
-async def clear(services: Authorized, body: schemas.ClearFindings | None = None) -> schemas.Items[schemas.Cleared]:
-    """Only what is found again just now is cleared; each has a result of its own."""
+async def clear(
+    request: Request, services: Authorized, body: schemas.ClearFindings | None = None
+) -> schemas.Items[schemas.Cleared]:
+    """Only what is found again just now is cleared; each has a result of its own. A `site` is only cleared when it
+    is among the items: its models are then this site's, and what runs of them there counts as lost."""
     found = await services.doctor.examine()
+    named = body is not None and body.items is not None
     if body is not None and body.items is not None:
         wanted = {(item.kind, item.id) for item in body.items}
         found = [orphan for orphan in found if (orphan.kind, orphan.id) in wanted]
-    return schemas.Items(items=[cleared_out(one) for one in await services.doctor.clear(found)])
+    cleared = await services.doctor.clear(found, request.state.actor, named=named)
+    return schemas.Items(items=[cleared_out(one) for one in cleared])

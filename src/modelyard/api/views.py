@@ -12,7 +12,7 @@ from fastapi.sse import EventSourceResponse, format_sse_event
 from modelyard.api import schemas
 from modelyard.api.answers import change_out, event_out, instance_out, revision_out, status_out
 from modelyard.api.context import Authorized, ModelName, PageSize, PageToken, answer
-from modelyard.api.ledgers import places_of
+from modelyard.api.ledgers import around
 from modelyard.control.ports import EventQuery
 from modelyard.domain.effects import changes
 from modelyard.domain.errors import InvalidRequest, NotFound, Problem
@@ -28,7 +28,7 @@ def add(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
     @router.get("/{name}/status", response_model=schemas.Status, summary="State, conditions, instances")
     async def status(name: ModelName, ns: Namespace, services: Authorized) -> Response:
         model = await services.models.get(ns, name)
-        return answer(status_out(model, await places_of(services, [model])), headers={"ETag": f'"{model.version}"'})
+        return answer(status_out(model, await around(services, [model])), headers={"ETag": f'"{model.version}"'})
 
     @router.get("/{name}/instances", response_model=schemas.Items[schemas.Instance], summary="Instances")
     async def instances(name: ModelName, ns: Namespace, services: Authorized) -> schemas.Items[schemas.Instance]:

@@ -23,7 +23,7 @@ PARTS = {
     "deploying": ("deploy", "apply"),
     "models": ("start", "stop", "restart", "delete", "terminate"),
     "updates": ("update", "scale", "redeploy", "rollback", "rollout", "revisions", "diff"),
-    "views": ("list", "status", "operations", "version"),
+    "views": ("list", "status", "show", "operations", "version"),
     "traffic": ("predict", "logs", "events"),
     "sites": ("capacity", "doctor", "namespace"),
 }

@@ -38,12 +38,26 @@ def capacity(cli: Cli, site: Annotated[str | None, typer.Option("--site", help="
     cli.show([one.raw for one in found], lambda: _capacity_view(found))
 
 
-def doctor(cli: Cli, fix: Annotated[bool, typer.Option("--fix", help="Clear what is found.")] = False) -> None:
-    """Find what belongs to nothing any more: processes, folders, sockets, rows."""
+def doctor(
+    cli: Cli,
+    fix: Annotated[bool, typer.Option("--fix", help="Clear what is found.")] = False,
+    site: Annotated[
+        str | None,
+        typer.Option("--site", metavar="ID", help="With --fix: only take over the models of this site, unverified."),
+    ] = None,
+) -> None:
+    """Find what belongs to nothing any more: processes, folders, sockets, rows, models of lost sites."""
     from modelyard.client import NotRunning
 
+    if site is not None and not fix:
+        raise typer.BadParameter("A site is given up with --fix.", param_hint="--site")
     try:
-        found = cli.client.clear() if fix else cli.client.examine()
+        found = cli.client.examine() if site is not None or not fix else cli.client.clear()
+        if site is not None:
+            found = [one for one in found if (one.kind, one.id) == ("site", site)]
+            if not found:
+                raise CliError(f"There is no site {site!r} that can be given up.", hint="See: modelyard doctor")
+            found = cli.client.clear(found)
     except NotRunning as error:
         raise CliError(
             str(error), hint="The doctor asks the Modelyard that runs: only it knows what belongs to what.",

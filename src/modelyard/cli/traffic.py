@@ -110,7 +110,12 @@ def _event_line(event: Event) -> str:
     from rich.markup import escape
 
     at = event.at.astimezone()
-    return f"[dim]{at:%H:%M:%S}[/]  {event.namespace}/{event.model}  [bold]{event.type}[/]  {escape(event.message)}"
+    given = event.type != "StateChanged" and event.reason not in ("", event.type)
+    why = f": {event.reason}" if given else ""
+    who = f"  [dim]by {escape(event.actor + why)}[/]" if event.actor != "controller" else ""
+    return (
+        f"[dim]{at:%H:%M:%S}[/]  {event.namespace}/{event.model}  [bold]{event.type}[/]  {escape(event.message)}{who}"
+    )
 
 
 def _print(line: str) -> None:

@@ -147,11 +147,12 @@ def resume(cli: Cli, name: ModelArgument, reason: ReasonOption = "") -> None:
 
 def cancel(cli: Cli, name: ModelArgument, reason: ReasonOption = "") -> None:
     """Go back to the last good revision."""
-    _steered(cli, cli.client.models.cancel_rollout(name, reason=reason))
+    now = cli.client.models.cancel_rollout(name, reason=reason)
+    cli.show(now.raw, lambda: f"{now.name}: cancelled; revision {now.serving_generation} serves")
 
 
 def force(cli: Cli, name: ModelArgument, reason: ReasonOption = "") -> None:
-    """Go forward whatever happens."""
+    """Go forward at once: old instances end whether or not new ones are ready, and nothing goes back by itself."""
     _steered(cli, cli.client.models.force_rollout(name, reason=reason))
 
 
@@ -220,7 +221,9 @@ def _revision_table(found: Sequence[Revision]) -> RenderableType:
     for one in found:
         marks = [word for word, is_so in (("current", one.current), ("good", one.good)) if is_so]
         failed = f"[red]{escape(one.failure.code)}[/]  {escape(one.failure.message)}" if one.failure else ""
-        is_what = ", ".join([*(["[bold red]failed[/]"] if one.failure else []), *marks])
+        cancelled = one.failure is not None and one.failure.code == "cancelled"
+        given_up = ["cancelled" if cancelled else "[bold red]failed[/]"] if one.failure else []
+        is_what = ", ".join([*given_up, *marks])
         made.add_row(str(one.generation), is_what, one.actor, ago(one.created_at), failed or escape(one.reason))
     return made
 

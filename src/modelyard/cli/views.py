@@ -28,6 +28,7 @@ STATE_STYLE = {
 def register(app: typer.Typer) -> None:
     command(app, "list", rich_help_panel=LOOK)(list_models)
     command(app, "status", rich_help_panel=LOOK)(status)
+    command(app, "show", rich_help_panel=LOOK)(show)
     command(app, "operations", rich_help_panel=LOOK)(operations)
     command(app, "version", rich_help_panel=LOOK)(version)
 
@@ -62,6 +63,20 @@ def status(cli: Cli, name: ModelArgument) -> None:
     """State, reason, instances and endpoints of a model."""
     found = cli.client.models.status(name)
     cli.show(found.raw, lambda: status_view(found, cli.client.url))
+
+
+def show(cli: Cli, name: ModelArgument) -> None:
+    """A model's whole spec, as YAML that `apply` takes and whose paths `update --set` takes."""
+    found = cli.client.models.get(name)
+    manifest = {"name": found.name, "namespace": found.namespace, "desired": found.desired, "spec": found.spec}
+    cli.show(manifest, lambda: _as_yaml(manifest))
+
+
+def _as_yaml(data: Mapping[str, Any]) -> RenderableType:
+    import yaml
+    from rich.text import Text
+
+    return Text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True).rstrip())
 
 
 def operations(
@@ -288,9 +303,10 @@ def _holds(now: Status) -> str:
 
 def _revision(now: Status) -> str:
     # Instances of an earlier revision serve a later one too where nothing of them has changed.
-    if now.rolled_back_from is None:
+    if now.serving_generation == now.generation:
         return str(now.generation)
-    return f"{now.rolled_back_from} (failed), serving {now.target_generation}"
+    what = "failed" if now.rolled_back_from is not None else "given up"
+    return f"{now.generation} ({what}), serving {now.serving_generation}"
 
 
 def released_text(released: Mapping[str, Any]) -> str:

@@ -114,7 +114,7 @@ class Preempted(msgspec.Struct, kw_only=True):
 
 class Status(Resource):
     """All that is observed of a model; ``released`` says what a verified stop gave back,
-    ``rolled_back_from`` which generation failed, so that an earlier one serves."""
+    ``rolled_back_from`` which generation failed, so that an earlier one serves (``serving_generation``)."""
 
     namespace: str
     name: str
@@ -123,6 +123,7 @@ class Status(Resource):
     desired: str = ""
     generation: int = 0
     target_generation: int = 0
+    serving_generation: int = 0
     rolled_back_from: int | None = None
     last_transition: Transition | None = None
     conditions: list[Condition] = []

@@ -21,12 +21,11 @@ from modelyard.domain.actions import CONTROLLER, Converge, Forget, Plan, Release
 from modelyard.domain.capacity import Ledger
 from modelyard.domain.commands import Change
 from modelyard.domain.errors import VersionConflict
-from modelyard.domain.model import Event, Failure, Model, ModelRef, Target
+from modelyard.domain.model import ConditionType, Event, Failure, Model, ModelRef, Target
 from modelyard.domain.observation import Observation
 from modelyard.domain.operations import settle
 from modelyard.domain.plan import plan
 from modelyard.domain.spec import Preempt, Spec
-from modelyard.domain.states import State
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +40,6 @@ class Outcome:
     again: bool = False
     wake_at: datetime | None = None
     gone: bool = False
-    state: State | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +70,10 @@ class ModelActor:
         self._specs: dict[int, Spec] = {}
         self._route: Route | None = None
         self._watch: tuple[str, ...] = ()
-        self._operating = True
+        # Whether its operations say what has become of them, by the model as known.
+        self._settled = False
+        # How often somebody else has written, so that a pass knows whether what it ends with is still so.
+        self._heard = 0
 
     @property
     def version(self) -> int | None:
@@ -88,38 +89,45 @@ class ModelActor:
     def invalidate(self) -> None:
         """Somebody else has written the model, or may have."""
         self._known = None
-        self._operating = True
+        self._settled = False
+        self._heard += 1
 
     async def reconcile(self) -> Outcome:
         """One pass."""
         # Asked first: a gateway that hangs keeps us waiting, and the model must be read after that.
         closed = await self._ask_closed()
+        heard = self._heard
         model = self._known
         if model is not None:
             # At rest nothing is read: all that could have been written is known, and nothing is done on that alone.
-            decided, observation, now = await self._decide(model, closed, None)
-            if decided.claim is None and not self._is_news(model, decided):
+            # One that waits looks whether it still must.
+            ledger = await self._ledger(model) if model.status.waiting is not None else None
+            decided, now = await self._decide(model, closed, ledger)
+            if (decided.claim is None or ledger is not None) and not self._is_news(model, decided):
                 self._note(model, decided)
-                return Outcome(wake_at=decided.wake_at, state=model.status.state)
+                return Outcome(wake_at=decided.wake_at)
         model = await self._store.get_model_by_uid(self.ref.uid)
         if model is None:
             await self._gateway.remove_route(self.ref)
             return Outcome(gone=True)
-        decided, observation, now = await self._decide(model, closed, None)
+        decided, now = await self._decide(model, closed, None)
         if decided.claim is None:
-            return await self._carry_out(model, decided, observation, now)
+            return await self._carry_out(model, decided, now, heard)
         async with self._around.admission.door:
             # While others were in, the wish may have changed.
+            heard = self._heard
             model = await self._store.get_model_by_uid(self.ref.uid)
             if model is None:
                 return Outcome(again=True)
-            await self._learn_quota(model.namespace)
-            decided, observation, now = await self._decide(model, closed, await self._backend.ledger())
-            return await self._carry_out(model, decided, observation, now)
+            decided, now = await self._decide(model, closed, await self._ledger(model))
+            admission = self._around.admission
+            admission.promise(model, decided)
+        try:
+            return await self._carry_out(model, decided, now, heard)
+        finally:
+            admission.settle(self.ref.uid)
 
-    async def _decide(
-        self, model: Model, closed: Closed | None, ledger: Ledger | None
-    ) -> tuple[Plan, Observation, datetime]:
+    async def _decide(self, model: Model, closed: Closed | None, ledger: Ledger | None) -> tuple[Plan, datetime]:
         now = self._around.clock()
         observation = await self._observe(model, closed, now)
         around = self._around
@@ -130,21 +138,20 @@ class ModelActor:
                 return around.demand.quiet_since(uid, now)
 
         room = around.admission.room(self.ref.uid, ledger, quiet_since)
-        return plan(model, observation, room, now), observation, now
+        return plan(model, observation, room, now), now
 
     def _is_news(self, model: Model, decided: Plan) -> bool:
         """Whether anything is to be done or written at all."""
-        if decided.actions or decided.notes or decided.gone or self._operating:
+        if decided.actions or decided.notes or decided.gone or decided.preempts or not self._settled:
             return True
         after = replace(model, status=decided.status)
         return decided.status != model.status or self._route_news(after, decided) is not None
 
-    async def _learn_quota(self, name: str) -> None:
-        namespace = await self._store.get_namespace(name)
-        if namespace is not None:
-            self._around.admission.quotas[name] = namespace.quota
+    async def _ledger(self, model: Model) -> Ledger:
+        await self._around.admission.learn(self._store, model.namespace, model.site)
+        return await self._backend.ledger()
 
-    async def _carry_out(self, model: Model, decided: Plan, observation: Observation, now: datetime) -> Outcome:
+    async def _carry_out(self, model: Model, decided: Plan, now: datetime, heard: int) -> Outcome:
         if decided.gone:
             return await self._remove(model, decided, now)
         after = replace(model, status=decided.status, updated_at=now)
@@ -164,20 +171,20 @@ class ModelActor:
                 written = await self._around.feed.commit(change, wake=False, fence=self._around.fence)
             except VersionConflict:
                 self.invalidate()
-                return Outcome(again=True, state=model.status.state)
+                return Outcome(again=True)
             assert written.after is not None
             after = written.after
         else:
             after = model
-        self._known = after
-        self._operating = any(not o.done for o in running if o.id not in {s.id for s in settled if s.done})
+        if heard == self._heard:
+            self._known = after
+            self._settled = True
         for action in decided.actions:
             await self._act(action)
         self._note(after, decided)
         return Outcome(
             again=news or any(isinstance(a, Forget) for a in decided.actions),
             wake_at=decided.wake_at,
-            state=after.status.state,
         )
 
     def _note(self, model: Model, decided: Plan) -> None:
@@ -271,7 +278,7 @@ def _route(model: Model, decided: Plan) -> Route:
     return Route(
         ref=model.ref,
         state=model.status.state,
-        message=model.status.transition.message,
+        message=_message(model),
         generation=model.status.target.generation,
         public=model.spec.public,
         instances={i: endpoints[i] for i in decided.serving},
@@ -285,10 +292,19 @@ def _route(model: Model, decided: Plan) -> Route:
     )
 
 
+def _message(model: Model) -> str:
+    """Why it is as it is, for those whom it does not serve: as of now, not as of the last change of state."""
+    ready = model.status.condition(ConditionType.READY)
+    return ready.message if ready is not None and ready.message else model.status.transition.message
+
+
 def _given_up(before: Model, after: Model) -> tuple[tuple[int, Failure], ...]:
     """The generation whose rollout has just been given up: its reason outlives the status."""
-    rolled_back = after.status.rolled_back
+    rolled_back, good = after.status.rolled_back, after.status.good
     if rolled_back is None or rolled_back == before.status.rolled_back:
+        return ()
+    if good is not None and good.generation == rolled_back.target.generation:
+        # Only new instances of a good revision failed to come up.
         return ()
     return ((rolled_back.target.generation, rolled_back.failure),)
 

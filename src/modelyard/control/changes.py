@@ -34,10 +34,10 @@ class ChangeFeed:
         # By what they wait for: an operation's id, or _FOLLOWERS for all events. Waking everybody at every
         # commit would have many waiters cost more than the commits.
         self._listeners: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
-        # Set by whoever drives models here: what this process has committed, the uid of a model that another one
-        # has written, and that news of others may have been missed.
+        # Set by whoever drives models here: what this process has committed, what another one has, and that news of
+        # others may have been missed.
         self.on_commit: Callable[[Change], None] | None = None
-        self.on_news: Callable[[str], None] | None = None
+        self.on_news: Callable[[News], None] | None = None
         self.on_gap: Callable[[], None] | None = None
 
     async def commit(
@@ -60,13 +60,17 @@ class ChangeFeed:
         """Pass on what other processes commit, for as long as ``news`` comes."""
         async for item in news:
             if item is None:
-                self._wake(*self._listeners)
-                if self.on_gap is not None:
-                    self.on_gap()
+                self.stir()
                 continue
             self._wake(_FOLLOWERS, *item.operations)
             if self.on_news is not None:
-                self.on_news(item.uid)
+                self.on_news(item)
+
+    def stir(self) -> None:
+        """Have everyone look: anything may have changed."""
+        self._wake(*self._listeners)
+        if self.on_gap is not None:
+            self.on_gap()
 
     async def wait_operation(self, operation_id: str, timeout: float) -> Operation:
         """The operation once it is done, or as it stands after ``timeout`` seconds.

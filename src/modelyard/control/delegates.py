@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
+from modelyard import tasks
 from modelyard.backends.port import Backend, BackendObservation, LogLine, Member, Orphan
 from modelyard.control.ports import Sites, Store
 from modelyard.domain.capacity import Inventory, Ledger
 from modelyard.domain.errors import Problem, Unavailable
 from modelyard.domain.model import ModelRef
 from modelyard.domain.spec import Spec
+
+# So often one who follows logs asks whether their instance still is there, in seconds.
+_THERE_EVERY = 1.0
 
 
 class Delegate(Backend):
@@ -114,7 +119,11 @@ class Shown(Delegate):
     def logs(self, ref: ModelRef, instance: str | None, *, follow: bool, tail: int) -> AsyncIterator[LogLine]:
         """Raises Unavailable for a model of another site: its logs are where its instances are."""
         lines = super().logs(ref, instance, follow=follow, tail=tail)
-        return self._if_here(ref, lines) if self._sites.shared else lines
+        if not self._sites.shared:
+            return lines
+        if follow and instance is not None:
+            lines = self._while_there(ref, instance, lines)
+        return self._if_here(ref, lines)
 
     async def _if_here(self, ref: ModelRef, lines: AsyncIterator[LogLine]) -> AsyncIterator[LogLine]:
         model = await self._store.get_model_by_uid(ref.uid)
@@ -126,6 +135,29 @@ class Shown(Delegate):
             )
         async for line in lines:
             yield line
+
+    async def _while_there(self, ref: ModelRef, instance: str, lines: AsyncIterator[LogLine]) -> AsyncIterator[LogLine]:
+        """``lines``, which may never end where another process drives: until the model's status is without the
+        instance."""
+        following: asyncio.Task[LogLine | None] | None = None
+        try:
+            while True:
+                following = following or asyncio.ensure_future(anext(lines, None))
+                done, _ = await asyncio.wait({following}, timeout=_THERE_EVERY)
+                if done:
+                    line, following = following.result(), None
+                    if line is None:
+                        return
+                    yield line
+                elif not self._driving() and not await self._is_there(ref, instance):
+                    return
+        finally:
+            if following is not None:
+                await tasks.stop(following)
+
+    async def _is_there(self, ref: ModelRef, instance: str) -> bool:
+        model = await self._store.get_model_by_uid(ref.uid)
+        return model is not None and any(one.id == instance for one in model.status.instances)
 
     async def orphans(self, known: Collection[str]) -> Sequence[Orphan]:
         """Raises Unavailable unless this process knows which instances are in use."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from modelyard.domain.capacity import Claim, Room, Shortage, add_up, amount_of
-from modelyard.domain.commands import restarting
-from modelyard.domain.effects import FieldChange, changes, needs_new_instances
+from modelyard.domain.capacity import Claim, Room, add_up, amount_of
+from modelyard.domain.commands import replaces, restarting
+from modelyard.domain.effects import FieldChange, changes
 from modelyard.domain.model import Amount, Model, ModelRef
+from modelyard.domain.shortage import Shortage
 from modelyard.domain.spec import Spec, Strategy
 from modelyard.domain.states import RunState
 
@@ -63,10 +64,12 @@ def forecast_update(model: Model, spec: Spec, room: Room, now: datetime) -> Fore
         needs_acknowledgement=bool(restarting(model, spec)),
     )
     live = model.status.instances
-    replaced = needs_new_instances(model.target_spec, spec)
-    if model.desired is RunState.STOPPED or not (replaced or spec.base > len(live)):
+    replaced = replaces(model, spec)
+    scale = model.status.scale
+    want = spec.replicas.clamp(scale.desired) if scale and spec.autoscaling.target is not None else spec.base
+    if model.desired is RunState.STOPPED or not (replaced or want > len(live)):
         return told
-    count = spec.base if replaced else spec.base - len(live)
+    count = want if replaced else want - len(live)
     claim = Claim(ref=model.ref, each=each, count=count, since=now, priority=spec.priority, kept=replaced)
     beside = room.grant(claim, now)
     strategy = _strategy(spec, beside.count > 0) if replaced and live else None

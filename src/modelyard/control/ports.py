@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
-from modelyard.domain.capacity import Inventory
+from modelyard.domain.capacity import Claim, Inventory
 from modelyard.domain.commands import Change
 from modelyard.domain.errors import Unavailable
-from modelyard.domain.model import DrainReport, Event, Model, ModelRef, Namespace, Quota, Revision
+from modelyard.domain.model import Amount, DrainReport, Event, Model, ModelRef, Namespace, Quota, Revision
 from modelyard.domain.operations import Operation
 from modelyard.domain.spec import Spec
 from modelyard.domain.states import State
@@ -126,9 +126,11 @@ class Site:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class News:
-    """What another process has committed: a change of this model, and of these operations."""
+    """What another process has committed: a change of this model, and of these operations. ``site`` is the model's;
+    empty where it is not known."""
 
     uid: str
+    site: str = ""
     operations: tuple[str, ...] = ()
 
 
@@ -162,7 +164,19 @@ class Sites(Protocol):
         """Raises LeaseLost."""
 
     async def adopt_models(self, site: str) -> None:
-        """Models without a site become this one's: they are older than sites are."""
+        """Models without a site become this one's: they are older than sites are. Where the database is not
+        ``shared`` all do: it belongs to one home, which may have been moved."""
+
+    async def count_models_of(self) -> Mapping[str, int]:
+        """How many models each site has, by its id; sites without models are missing."""
+
+    async def give_models(self, site: str, to: str, unheard_for: float, tell: Callable[[Model], Event]) -> None:
+        """Give every model of ``site`` to the site ``to``, with an event each. Whoever held the lease of ``site``
+        can write nothing in its name any more: it would have to take it anew, and find no models.
+
+        Raises:
+            Refused: it has a holder now, or had one in the last ``unheard_for`` seconds.
+        """
 
     def news(self) -> AsyncIterator[News | None]:
         """What others commit, as they do; None when some of it may have been missed."""
@@ -198,6 +212,17 @@ class Store(Protocol):
 
     async def models_of(self, site: str) -> Sequence[Model]:
         """Every model of ``site``."""
+
+    async def held_elsewhere(self, namespace: str, site: str) -> Amount:
+        """What instances of the namespace's models on other sites hold, by what has been written of them."""
+
+    async def queue(self) -> Sequence[tuple[str, Claim]]:
+        """The site and the claim of every queued model, in the order of rank: of the claims only what that is made
+        of, and of their refs the uid."""
+
+    async def held(self) -> Mapping[str, Amount]:
+        """What the instances of each namespace hold, by their models' statuses; namespaces that hold nothing may
+        be missing."""
 
     async def count_models(self) -> Mapping[str, int]:
         """How many models are in each state; states without models are missing."""

@@ -12,7 +12,8 @@ from modelyard.control.actor import ModelActor, Surroundings
 from modelyard.control.admission import Admission
 from modelyard.control.changes import ChangeFeed
 from modelyard.control.demand import DemandBook
-from modelyard.control.ports import Fence, Gateway, LeaseLost, Store
+from modelyard.control.ports import Fence, Gateway, LeaseLost, News, Store
+from modelyard.domain.capacity import Inventory
 from modelyard.domain.commands import Change
 from modelyard.domain.model import Model, ModelRef
 from modelyard.domain.spec import BackendName
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 RESYNC = 60.0
 # Models that are looked at in one go, so that others get their turn between two goes.
 _CHUNK = 25
+# So often it is looked whether a site has more than before, seconds.
+_INVENTORY_EVERY = 2.0
 # Seconds until a pass that raised is tried again.
 _RETRY = (0.2, 1.0, 5.0, 15.0)
 
@@ -87,6 +90,7 @@ class Reconciler:
             self._watchers.append(spawn(self._watch(backend.changes()), f"changes of {name}"))
         self._watchers.append(spawn(self._watch(gateway.drained()), "drained instances"))
         self._watchers.append(spawn(self._watch_demand(gateway), "requests of models"))
+        self._watchers.append(spawn(self._let_in(), "let those in who wait"))
         self._watchers.append(spawn(self._keep_looking(), "look at every model"))
 
     async def close(self) -> None:
@@ -103,11 +107,12 @@ class Reconciler:
         if owned is not None:
             owned.mailbox.set()
 
-    def heard(self, uid: str) -> None:
-        """Another process has written the model ``uid``."""
-        owned = self._models.get(uid)
+    def heard(self, news: News) -> None:
+        """Another process has written a model. What is of another site costs nothing here."""
+        owned = self._models.get(news.uid)
         if owned is None:
-            spawn(self._take_unknown(uid), f"take up model {uid}")
+            if news.site in ("", self._site):
+                spawn(self._take_unknown(news.uid), f"take up model {news.uid}")
             return
         owned.actor.invalidate()
         owned.mailbox.set()
@@ -157,8 +162,30 @@ class Reconciler:
     async def _watch(self, refs: AsyncIterator[ModelRef]) -> None:
         async for ref in refs:
             self.post(ref.uid)
-            # What one model gives back, another may wait for.
-            self._post_all(self._admission.waiting)
+            if ref.uid not in self._models:
+                # What it gives back no pass over it will tell of.
+                self._admission.loosened.set()
+
+    async def _let_in(self) -> None:
+        """Have those looked at who wait, once they may have come nearer or there is more than before."""
+        loosened = self._admission.loosened
+        known: list[Inventory] = []
+        while True:
+            try:
+                await _sleep(loosened, _INVENTORY_EVERY)
+                found = await self._inventories()
+                if loosened.is_set() or found != known:
+                    loosened.clear()
+                    known = found
+                    for backend in self._backends.values():
+                        ledger = await backend.ledger()
+                        self._post_all(self._admission.to_look_at(ledger, self._clock()))
+            except Exception:
+                log.exception("Letting those in who wait failed; it goes on in %.0f s", _INVENTORY_EVERY)
+                await asyncio.sleep(_INVENTORY_EVERY)
+
+    async def _inventories(self) -> list[Inventory]:
+        return [await backend.inventory() for backend in self._backends.values()]
 
     async def _watch_demand(self, gateway: Gateway) -> None:
         async for loads in gateway.loads():
@@ -222,8 +249,6 @@ class Reconciler:
             self._models.pop(uid, None)
             self._admission.forget(uid)
             self._demand.forget(uid)
-            # What it gave back, another may wait for.
-            self._post_all(self._admission.waiting)
 
     def _until(self, wake_at: datetime | None) -> float | None:
         if wake_at is None:

@@ -18,7 +18,7 @@ from modelyard.control.changes import ChangeFeed
 from modelyard.control.forecast import Forecast, forecast_start, forecast_update
 from modelyard.control.ports import Idempotency, ModelQuery, Store
 from modelyard.domain import commands, states
-from modelyard.domain.capacity import NOTHING, amount_of, left_of
+from modelyard.domain.capacity import NOTHING, Inventory, amount_of, left_of
 from modelyard.domain.commands import Asked, Change
 from modelyard.domain.effects import needs_new_instances
 from modelyard.domain.errors import (
@@ -36,7 +36,7 @@ from modelyard.domain.model import Model, ModelRef, Revision, StopMode
 from modelyard.domain.names import name_problem
 from modelyard.domain.operations import Operation, OperationKind
 from modelyard.domain.spec import BackendName, Spec
-from modelyard.domain.states import Command, RunState
+from modelyard.domain.states import Command, RunState, State
 from modelyard.domain.validation import spec_problems
 
 Clock = Callable[[], datetime]
@@ -44,6 +44,8 @@ Clock = Callable[[], datetime]
 # The reconciler and other callers write the same row; each loss of that race is answered by reading again.
 _ATTEMPTS = 20
 _PAGE = 1000
+# So many of many are written together; others get their turn in between.
+_ABREAST = 64
 
 
 class Busy(Unavailable):
@@ -128,13 +130,14 @@ class ModelService:
             model = await self._stored(namespace, name, caller)
             spec = await revise(model)
             found = commands.update_problems(model, spec, acknowledge_restart=acknowledge_restart)
-            await self._validate(namespace, spec, found)
+            await self._validate(namespace, spec, found, launches=_launches(model, spec))
             return commands.update(model, spec, asked)
 
         return await self._carry_out(caller, decide)
 
     async def rollback(self, namespace: str, name: str, generation: int | None, caller: Caller) -> Operation:
-        """To the revision ``generation``; None: to the newest one before the present that was not given up."""
+        """To the revision ``generation``; None: to the one that is served where the newest was given up, else to the
+        newest before it that was not given up and would run something else."""
 
         async def decide(asked: Asked) -> Change:
             model = await self._stored(namespace, name, caller)
@@ -165,18 +168,19 @@ class ModelService:
         )
 
     async def pause_rollout(self, namespace: str, name: str, caller: Caller) -> Model:
-        return await self._change(namespace, name, caller, commands.pause_rollout)
+        return await self._steer(namespace, name, caller, commands.pause_rollout)
 
     async def resume_rollout(self, namespace: str, name: str, caller: Caller) -> Model:
-        return await self._change(namespace, name, caller, commands.resume_rollout)
+        return await self._steer(namespace, name, caller, commands.resume_rollout)
 
     async def force_rollout(self, namespace: str, name: str, caller: Caller) -> Model:
-        return await self._change(namespace, name, caller, commands.force_rollout)
+        return await self._steer(namespace, name, caller, commands.force_rollout)
 
     async def cancel_rollout(self, namespace: str, name: str, caller: Caller) -> Model:
-        model = await self.get(namespace, name)
-        running = await self._store.running_operations(model.uid)
-        return await self._change(namespace, name, caller, lambda m, a: commands.cancel_rollout(m, running, a))
+        async def decide(model: Model, asked: Asked) -> Change:
+            return commands.cancel_rollout(model, await self._store.running_operations(model.uid), asked)
+
+        return await self._change(namespace, name, caller, decide)
 
     async def stop_many(
         self, namespace: str | None, names: Sequence[str], labels: Mapping[str, str], mode: StopMode, timeout: float,
@@ -193,9 +197,12 @@ class ModelService:
         else:
             chosen, found = _named(await self._select(namespace, labels), names, namespace)
 
+        turns = asyncio.Semaphore(_ABREAST)
+
         async def one(ref: ModelRef) -> Bulk:
             try:
-                return Bulk(ref, await self.stop(ref.namespace, ref.name, mode, timeout, caller), None)
+                async with turns:
+                    return Bulk(ref, await self.stop(ref.namespace, ref.name, mode, timeout, caller), None)
             except ModelyardError as error:
                 return Bulk(ref, None, error)
 
@@ -248,7 +255,8 @@ class ModelService:
     async def forecast_start(self, namespace: str, name: str) -> Forecast:
         """Raises what :meth:`start` would."""
         model = await self.get(namespace, name)
-        states.decide(model.status.state, Command.START)
+        if model.status.state is not State.QUEUED:
+            states.decide(model.status.state, Command.START)
         room = await self._capacity.room(model.site)
         return forecast_start(model.ref, model.target_spec, room, self._clock())
 
@@ -256,8 +264,9 @@ class ModelService:
         """Raises what :meth:`update` would, but for the acknowledgement, which the forecast asks for."""
         model = await self.get(namespace, name)
         spec = await revise(model)
-        await self._validate(namespace, spec, commands.update_problems(model, spec, acknowledge_restart=True))
-        if needs_new_instances(model.target_spec, spec):
+        found = commands.update_problems(model, spec, acknowledge_restart=True)
+        await self._validate(namespace, spec, found, launches=_launches(model, spec))
+        if commands.replaces(model, spec):
             states.decide(model.status.state, Command.UPDATE)
         return forecast_update(model, spec, await self._capacity.room(model.site), self._clock())
 
@@ -271,14 +280,22 @@ class ModelService:
 
         return await self._carry_out(caller, decide_on_stored)
 
-    async def _change(
+    async def _steer(
         self, namespace: str, name: str, caller: Caller, decide: Callable[[Model, Asked], Change]
+    ) -> Model:
+        async def decide_at_once(model: Model, asked: Asked) -> Change:
+            return decide(model, asked)
+
+        return await self._change(namespace, name, caller, decide_at_once)
+
+    async def _change(
+        self, namespace: str, name: str, caller: Caller, decide: Callable[[Model, Asked], Awaitable[Change]]
     ) -> Model:
         """A change that no operation records; the model after it."""
         for _ in range(_ATTEMPTS):
             model = await self._stored(namespace, name, caller)
             try:
-                written = await self._feed.commit(decide(model, self._asked(caller)))
+                written = await self._feed.commit(await decide(model, self._asked(caller)))
             except VersionConflict:
                 continue
             assert written.after is not None
@@ -297,11 +314,16 @@ class ModelService:
 
     async def _revision(self, model: Model, generation: int | None) -> Revision:
         revisions = await self._store.list_revisions(model.uid)
+        if generation is None and needs_new_instances(model.target_spec, model.spec):
+            # The newest was given up: what is served is what it goes back to.
+            generation = model.status.target.generation
         if generation is None:
             for revision in revisions:
-                if revision.generation < model.generation and revision.failure is None:
+                earlier = revision.generation < model.generation and revision.failure is None
+                if earlier and needs_new_instances(model.target_spec, revision.spec):
                     return revision
-            raise Refused("no_earlier_revision", f"Model {model.name!r} has no earlier good revision to go back to.")
+            message = f"No earlier revision of model {model.name!r} that did not fail differs from what is served."
+            raise Refused("no_earlier_revision", message)
         for revision in revisions:
             if revision.generation == generation:
                 return revision
@@ -330,16 +352,20 @@ class ModelService:
             return None
         return await self._store.recall(caller.idempotency)
 
-    async def problems(self, spec: Spec) -> list[Problem]:
-        """Everything wrong with ``spec``: by the rules, and by what its backend finds on this machine."""
+    async def problems(self, spec: Spec, *, launches: bool = True) -> list[Problem]:
+        """Everything wrong with ``spec``: by the rules, and, if anything is launched from it, by what its backend
+        finds on this machine."""
         found = spec_problems(spec)
-        named = {p.path for p in found}
-        found += [p for p in await self._backends[spec.backend].check(spec) if p.path not in named]
-        return [Problem(f"spec.{p.path}", p.code, p.message) for p in found]
+        if launches:
+            backend = self._backends[spec.backend]
+            named = {p.path for p in found}
+            found += [p for p in await backend.check(spec) if p.path not in named]
+            found += _too_many(spec, await backend.inventory()) if not found else []
+        return [Problem(f"spec.{p.path}" if p.path else "spec", p.code, p.message) for p in found]
 
-    async def _validate(self, namespace: str, spec: Spec, found: Sequence[Problem]) -> None:
+    async def _validate(self, namespace: str, spec: Spec, found: Sequence[Problem], *, launches: bool = True) -> None:
         named = {p.path for p in found}
-        problems = [*found, *(p for p in await self.problems(spec) if p.path not in named)]
+        problems = [*found, *(p for p in await self.problems(spec, launches=launches) if p.path not in named)]
         problems += await self._quota_problems(namespace, spec)
         if problems:
             raise InvalidRequest(problems)
@@ -359,6 +385,24 @@ class ModelService:
         return Asked(
             actor=caller.actor, reason=caller.reason, at=self._clock(), operation_id=f"op-{secrets.token_hex(8)}"
         )
+
+
+def _launches(model: Model, spec: Spec) -> bool:
+    """Whether the update launches anything: of a model that runs, a file that is gone meanwhile is no reason to
+    refuse a new description."""
+    return commands.replaces(model, spec) or spec.base > model.spec.base
+
+
+def _too_many(spec: Spec, inventory: Inventory) -> list[Problem]:
+    """More than the whole site has, so that it would wait for ever."""
+    least = amount_of(spec.resources).times(spec.replicas.min)
+    short = least.short_of(inventory.total)
+    if not short:
+        return []
+    kinds = {"devices": "GPUs", "memory": "memory", "cpu": "cores"}
+    what = " and ".join(kinds[kind] for kind in short)
+    message = f"{spec.replicas.min} instances need more {what} than this machine has: they could never all run."
+    return [Problem("replicas.min", "exceeds_machine", message)]
 
 
 def _named(refs: list[ModelRef], names: Sequence[str], namespace: str | None) -> tuple[list[ModelRef], list[Bulk]]:

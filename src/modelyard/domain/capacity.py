@@ -5,16 +5,23 @@ rank: first those of models that were admitted before (an update or a crash must
 then by priority, then by age. A claim that does not fit may be overtaken by smaller ones for
 :data:`OVERTAKEN_AT_MOST`; after that what it is short of is saved up for it, so that nothing small keeps
 something large from ever starting.
+
+Nothing is saved up in vain. A claim is saved up for only while it would fit, behind those before it, once every
+model had gone of which that may be expected: not those that are pinned, and not those of higher priority, for
+which it would have to wait anyway. As soon as what it lacks is held by others again, saving begins: then
+all that is let in before it are those that were there already, and each of them that ends brings it nearer.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from modelyard.domain.model import Amount, ModelRef, Quota
-from modelyard.domain.quantities import format_bytes
+from modelyard.domain.shortage import Shortage, shortage
 from modelyard.domain.spec import Preempt, Resources
 
 # For so long smaller claims may pass one that does not fit.
@@ -74,6 +81,7 @@ KINDS = ("devices", "memory", "cpu")
 NOTHING = Amount()
 # More than any site has.
 _UNBOUNDED = 10**18
+_UNLIMITED = Quota()
 
 
 def left_of(quota: Quota, held: Amount) -> Amount:
@@ -85,7 +93,7 @@ def left_of(quota: Quota, held: Amount) -> Amount:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Claim:
     """What a model wants more of: ``count`` instances of ``each``. ``kept``: it was admitted before, so it
     goes before all that were not. ``since`` is when it began to wait; of two that began at once the one that
@@ -99,7 +107,7 @@ class Claim:
     kept: bool = False
     gave_way: bool = False
 
-    @property
+    @cached_property
     def rank(self) -> tuple[bool, int, datetime, bool, str]:
         return (not self.kept, -self.priority, self.since, self.gave_way, self.ref.uid)
 
@@ -118,16 +126,6 @@ class Tenant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shortage:
-    """Why a claim waits. ``kinds`` of what is short; ``holders`` the models that hold of it."""
-
-    reason: str
-    message: str
-    kinds: tuple[str, ...]
-    holders: tuple[ModelRef, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
     """``count`` more instances may be launched now; ``shortage`` says why not all that were wanted."""
 
@@ -135,35 +133,42 @@ class Grant:
     shortage: Shortage | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Room:
-    """All that decides whether a claim fits. ``claims`` are those of all models that wait;
-    ``preempted_by`` is the model that has asked this one to make room."""
+    """All that decides whether a claim fits. ``claims`` are those of all models that wait; ``elsewhere`` is what
+    each namespace holds on other sites; ``preempted_by`` is the model that has asked this one to make room."""
 
     ledger: Ledger
     claims: tuple[Claim, ...] = ()
     tenants: Mapping[str, Tenant] = field(default_factory=dict)
     quotas: Mapping[str, Quota] = field(default_factory=dict)
+    elsewhere: Mapping[str, Amount] = field(default_factory=dict)
     preempted_by: ModelRef | None = None
 
     def grant(self, claim: Claim, now: datetime, *, given_back: Amount = NOTHING) -> Grant:
         """How many instances of ``claim`` fit, were ``given_back`` free too."""
         if not claim.each:
             return Grant(count=claim.count)
-        total = self.ledger.free + given_back
-        left, first = self._left_for(claim, total, now)
-        namespace = self._quota_left(claim) + given_back
-        count = min(claim.count, claim.each.times_in(left), claim.each.times_in(namespace))
+        serving = _Serving(self, now, {claim.ref.namespace: given_back} if given_back else {})
+        first = [other.ref for other in self._before(claim) if serving.serve(other)]
+        by_quota = serving.times_by_quota(claim)
+        left = serving.left.amount
+        count = serving.left.times(claim.each, by_quota)
         if count >= claim.count:
             return Grant(count=count)
-        if claim.each.times_in(namespace) == count:
-            return Grant(count=count, shortage=self._over_quota(claim, namespace, count))
-        fits = min(claim.count, claim.each.times_in(total)) > count
-        return Grant(count=count, shortage=self._too_little(claim, left, count, first if fits else ()))
+        if by_quota == count:
+            return Grant(count=count, shortage=self._over_quota(claim, serving, count))
+        fits = min(claim.count, claim.each.times_in(self._free + given_back)) > count
+        return Grant(count=count, shortage=self._too_little(claim, left, count, tuple(first) if fits else ()))
 
     def place(self, claim: Claim) -> int:
         """1 for the claim that is next in the queue."""
-        return 1 + sum(1 for other in self.claims if other.ref.uid != claim.ref.uid and other.rank < claim.rank)
+        return 1 + len(self._before(claim))
+
+    def admissible(self, now: datetime) -> tuple[ModelRef, ...]:
+        """Those of ``claims`` of which something could be granted now, the next in the queue first."""
+        serving = _Serving(self, now, {})
+        return tuple(claim.ref for claim in self._queue if serving.grants(claim))
 
     def victims(self, claim: Claim, preempt: Preempt, now: datetime) -> tuple[ModelRef, ...]:
         """The models that must give up their place for one instance of ``claim`` to fit, as few as will do;
@@ -176,52 +181,94 @@ class Room:
         """The models that would have to stop for one instance of ``claim`` to fit, whatever they are."""
         return self._fewest(claim, self._others(claim), now)
 
+    # ------------------------------------------------------------------ worked out once
+
+    @cached_property
+    def _queue(self) -> tuple[Claim, ...]:
+        return tuple(sorted((c for c in self.claims if c.each), key=lambda c: c.rank))
+
+    @cached_property
+    def _free(self) -> Amount:
+        return self.ledger.free
+
+    @cached_property
+    def _held(self) -> dict[str, Amount]:
+        """What each model holds, by its uid."""
+        held: dict[str, Amount] = {}
+        for holding in self.ledger.holdings:
+            uid = holding.ref.uid
+            held[uid] = held[uid] + holding.amount if uid in held else holding.amount
+        return held
+
+    @cached_property
+    def _quota_left(self) -> dict[str, Amount]:
+        """Of each namespace that has a quota."""
+        limited = {name: quota for name, quota in self.quotas.items() if quota != _UNLIMITED}
+        held: dict[str, list[Amount]] = {name: [] for name in limited}
+        for holding in self.ledger.holdings if limited else ():
+            if holding.ref.namespace in held:
+                held[holding.ref.namespace].append(holding.amount)
+        return {
+            name: left_of(quota, add_up(held[name]) + self.elsewhere.get(name, NOTHING))
+            for name, quota in limited.items()
+        }
+
+    @cached_property
+    def _within_reach(self) -> dict[int, Amount]:
+        """By priority: what there would be without those of lower or the same one that are not pinned."""
+        priorities = {claim.priority for claim in self.claims}
+        total = self.ledger.inventory.total
+        return {p: total - add_up(a for uid, a in self._held.items() if self._stays(uid, p)) for p in priorities}
+
     # ------------------------------------------------------------------ helpers
 
-    def _left_for(self, claim: Claim, free: Amount, now: datetime) -> tuple[Amount, tuple[ModelRef, ...]]:
-        """What is left of ``free`` by those who come before ``claim``, and who they are."""
-        first: tuple[ModelRef, ...] = ()
-        for other in sorted(self.claims, key=lambda c: c.rank):
-            if other.ref.uid == claim.ref.uid or other.rank > claim.rank or not other.each:
-                continue
-            quota = self._quota_left(other)
-            fits = min(other.count, other.each.times_in(free), other.each.times_in(quota))
-            short_of_quota = fits == other.each.times_in(quota) < other.count
-            blocked = fits < other.count and not short_of_quota
-            saved_for = blocked and (other.kept or now - other.since >= OVERTAKEN_AT_MOST)
-            short = other.each.short_of(free - other.each.times(fits))
-            free = free - other.each.times(fits)
-            if saved_for:
-                free = free.without(short) - other.each.without(short)
-            if fits or saved_for:
-                first += (other.ref,)
-        return free.at_least_nothing(), first
+    def _before(self, claim: Claim) -> list[Claim]:
+        """The others that come before ``claim`` in the queue."""
+        end = bisect_left(self._queue, claim.rank, key=lambda c: c.rank)
+        return [other for other in self._queue[:end] if other.ref.uid != claim.ref.uid]
 
-    def _quota_left(self, claim: Claim) -> Amount:
-        namespace = claim.ref.namespace
-        held = add_up(h.amount for h in self.ledger.holdings if h.ref.namespace == namespace)
-        return left_of(self.quotas.get(namespace, Quota()), held)
+    def _stays(self, uid: str, priority: int) -> bool:
+        """Whether one who waits with this priority cannot expect the model to go."""
+        tenant = self.tenants.get(uid)
+        return tenant is not None and not tenant.leaving and (tenant.pin or tenant.priority > priority)
 
-    def _over_quota(self, claim: Claim, left: Amount, count: int) -> Shortage:
+    def _reach(self, claim: Claim) -> Amount:
+        """What there may ever be for ``claim``, one of ``claims``. What its own model holds stays, unless that is
+        being replaced."""
+        reach, own = self._within_reach[claim.priority], self._held.get(claim.ref.uid)
+        if own is None:
+            return reach
+        stays = self._stays(claim.ref.uid, claim.priority)
+        if claim.kept:
+            return reach + own if stays else reach
+        return reach if stays else reach - own
+
+    def _over_quota(self, claim: Claim, serving: _Serving, count: int) -> Shortage:
         namespace = claim.ref.namespace
-        total = left_of(self.quotas.get(namespace, Quota()), NOTHING)
-        rivals = [h for h in self.ledger.holdings if h.ref.namespace == namespace]
-        return _shortage("QuotaExceeded", claim, left - claim.each.times(count), total, rivals, ())
+        total = left_of(self.quotas[namespace], NOTHING)
+        rivals = [(h.ref, h.amount) for h in self.ledger.holdings if h.ref.namespace == namespace]
+        rest = serving.quota_left(namespace) - claim.each.times(count)
+        found = shortage("QuotaExceeded", claim.ref, claim.each, free=rest, total=total, rivals=rivals)
+        elsewhere = self.elsewhere.get(namespace, NOTHING)
+        if any(elsewhere.of(kind) for kind in found.kinds):
+            return replace(found, message=f"{found.message}; models of other sites hold of it too")
+        return found
 
     def _too_little(self, claim: Claim, left: Amount, count: int, first: tuple[ModelRef, ...]) -> Shortage:
         rest = left - claim.each.times(count)
-        return _shortage("InsufficientCapacity", claim, rest, self.ledger.inventory.total, self.ledger.holdings, first)
+        return shortage(
+            "InsufficientCapacity", claim.ref, claim.each, free=rest, total=self.ledger.inventory.total, first=first,
+            rivals=((h.ref, h.amount) for h in self.ledger.holdings),
+        )  # fmt: skip
 
     def _others(self, claim: Claim) -> list[Tenant]:
-        holding = {h.ref.uid for h in self.ledger.holdings}
-        return [t for uid, t in self.tenants.items() if uid in holding and uid != claim.ref.uid]
+        return [t for uid, t in self.tenants.items() if uid in self._held and uid != claim.ref.uid]
 
     def _fewest(self, claim: Claim, candidates: list[Tenant], now: datetime) -> tuple[ModelRef, ...]:
         """Those whose going makes one instance fit: unused before used, low priority before high; then
         without any that turns out not to be needed."""
-        one = replace(claim, count=1)
         # What is being given up already counts as free: nobody else has to go for it.
-        leaving = [t for t in self.tenants.values() if t.leaving]
+        gone = {uid: t for uid, t in self.tenants.items() if t.leaving and uid in self._held}
         chosen: list[Tenant] = []
         ordered = sorted(candidates, key=lambda t: (t.quiet_since is None, t.priority, t.quiet_since or now, t.ref.uid))
         for tenant in [None, *ordered]:
@@ -229,33 +276,131 @@ class Room:
                 if tenant.leaving or not self._helps(tenant, claim):
                     continue
                 chosen.append(tenant)
-            if self._fits_without(one, [*leaving, *chosen], now):
+                gone[tenant.ref.uid] = tenant
+            if self._fits_without(claim, gone, now):
                 break
         else:
             return ()
         for tenant in list(chosen):
-            rest = [t for t in chosen if t is not tenant]
-            if self._fits_without(one, [*leaving, *rest], now):
-                chosen = rest
+            without = {uid: t for uid, t in gone.items() if t is not tenant}
+            if self._fits_without(claim, without, now):
+                chosen.remove(tenant)
+                gone = without
         return tuple(t.ref for t in chosen)
 
     def _helps(self, tenant: Tenant, claim: Claim) -> bool:
-        return any(claim.each.of(k) and self._held_by(tenant).of(k) for k in KINDS)
+        return any(claim.each.of(k) and self._held[tenant.ref.uid].of(k) for k in KINDS)
 
-    def _held_by(self, tenant: Tenant) -> Amount:
-        return add_up(h.amount for h in self.ledger.holdings if h.ref.uid == tenant.ref.uid)
+    def _fits_without(self, claim: Claim, gone: Mapping[str, Tenant], now: datetime) -> bool:
+        """Whether one instance of ``claim`` fits without those that are ``gone``."""
+        given_back: dict[str, list[Amount]] = {}
+        for uid, tenant in gone.items():
+            given_back.setdefault(tenant.ref.namespace, []).append(self._held[uid])
+        serving = _Serving(self, now, {name: add_up(amounts) for name, amounts in given_back.items()})
+        for other in self._before(claim):
+            # What is gone does not come back: those further on make no difference.
+            if not serving.left.times(claim.each, 1):
+                return False
+            serving.serve(other)
+        return serving.left.times(claim.each, serving.times_by_quota(claim)) > 0
 
-    def _fits_without(self, claim: Claim, gone: list[Tenant], now: datetime) -> bool:
-        uids = {t.ref.uid for t in gone}
-        ledger = replace(self.ledger, holdings=tuple(h for h in self.ledger.holdings if h.ref.uid not in uids))
-        return replace(self, ledger=ledger).grant(claim, now).count > 0
+
+class _Left:
+    """What is left of something while it is given out. In plain numbers, since each claim walks through all of
+    the queue before it."""
+
+    __slots__ = ("cpu", "devices", "memory")
+
+    def __init__(self, amount: Amount) -> None:
+        self.cpu, self.memory, self.devices = amount.cpu, amount.memory, amount.devices
+
+    @property
+    def amount(self) -> Amount:
+        return Amount(cpu=self.cpu, memory=self.memory, devices=self.devices).at_least_nothing()
+
+    def times(self, each: Amount, most: int) -> int:
+        """How many of ``each`` there are in it, ``most`` at most."""
+        if each.devices:
+            most = min(most, self.devices // each.devices)
+        if each.memory and most > 0:
+            most = min(most, self.memory // each.memory)
+        if each.cpu and most > 0:
+            most = min(most, int(self.cpu / each.cpu + 1e-9))
+        return max(most, 0)
+
+    def take(self, each: Amount, count: int) -> None:
+        self.cpu -= each.cpu * count
+        self.memory -= each.memory * count
+        self.devices -= each.devices * count
+
+    def save_for(self, each: Amount) -> None:
+        """Put by what there is of one ``each``."""
+        self.take(each, 1)
+        self.cpu, self.memory, self.devices = max(self.cpu, 0.0), max(self.memory, 0), max(self.devices, 0)
+
+
+class _Serving:
+    """The queue as it would be served at one moment, the next one first, were ``given_back`` free too (by the
+    namespaces that hold it)."""
+
+    def __init__(self, room: Room, now: datetime, given_back: Mapping[str, Amount]) -> None:
+        self.left = _Left(add_up([room._free, *given_back.values()]))
+        self._room = room
+        self._given_back = given_back
+        self._quotas: dict[str, _Left] = {}
+        self._promised = _Left(NOTHING)
+        self._overtaken_since = now - OVERTAKEN_AT_MOST
+
+    def serve(self, claim: Claim) -> bool:
+        """Give the next claim what it gets; whether that is anything, or is being saved up for it."""
+        before = self.left.devices, self.left.memory, self.left.cpu
+        return self.grants(claim) > 0 or before != (self.left.devices, self.left.memory, self.left.cpu)
+
+    def grants(self, claim: Claim) -> int:
+        """How many instances the next claim gets."""
+        each = claim.each
+        wanted = self.times_by_quota(claim)
+        count = self.left.times(each, wanted)
+        if count:
+            self.left.take(each, count)
+            self._promised.take(each, -count)
+            if claim.ref.namespace in self._quotas:
+                self._quotas[claim.ref.namespace].take(each, count)
+        if count < wanted and (claim.kept or claim.since <= self._overtaken_since) and self._may_come(claim):
+            self.left.save_for(each)
+            self._promised.take(each, -1)
+        return count
+
+    def times_by_quota(self, claim: Claim) -> int:
+        """How many of those that ``claim`` wants its namespace may still have."""
+        left, namespace = self._room._quota_left, claim.ref.namespace
+        if namespace not in left:
+            return claim.count
+        if namespace not in self._quotas:
+            self._quotas[namespace] = _Left(left[namespace] + self._given_back.get(namespace, NOTHING))
+        return self._quotas[namespace].times(claim.each, claim.count)
+
+    def quota_left(self, namespace: str) -> Amount:
+        """Of a namespace that has a quota."""
+        return self._quotas[namespace].amount
+
+    def _may_come(self, claim: Claim) -> bool:
+        """Whether there may ever be one more for ``claim``, besides what it and those before it get."""
+        each, promised, reach = claim.each, self._promised, self._room._reach(claim)
+        return (
+            (not each.devices or each.devices + promised.devices <= reach.devices)
+            and (not each.memory or each.memory + promised.memory <= reach.memory)
+            and (not each.cpu or each.cpu + promised.cpu <= reach.cpu + 1e-9)
+        )
 
 
 def add_up(amounts: Iterable[Amount]) -> Amount:
-    total = Amount()
+    cpu, memory, devices = 0.0, 0, 0
     for amount in amounts:
-        total = total + amount
-    return total
+        cpu += amount.cpu
+        memory += amount.memory
+        devices += amount.devices
+    return Amount(cpu=cpu, memory=memory, devices=devices)
 
 
 def amount_of(resources: Resources) -> Amount:
@@ -270,39 +415,3 @@ def _may_take(tenant: Tenant, claim: Claim, preempt: Preempt, now: datetime) -> 
         return True
     unused = tenant.quiet_since is not None and now - tenant.quiet_since >= UNUSED_AFTER
     return unused and tenant.priority <= claim.priority
-
-
-def _shortage(
-    reason: str, claim: Claim, free: Amount, total: Amount, rivals: Iterable[Holding], first: tuple[ModelRef, ...]
-) -> Shortage:
-    """What of ``claim.each`` is not in ``free``, who of the ``rivals`` holds it, and who goes ``first``."""
-    kinds = claim.each.short_of(free)
-    message = ", ".join(_need(kind, claim.each, free, total) for kind in kinds)
-    if reason == "QuotaExceeded":
-        message += f" by the quota of namespace {claim.ref.namespace}"
-    if first:
-        message += f"; {_names(first, claim)} before it in the queue"
-    holders = tuple(
-        dict.fromkeys(h.ref for h in rivals if h.ref.uid != claim.ref.uid and any(h.amount.of(k) for k in kinds))
-    )
-    if holders:
-        message += f"; held by {_names(holders, claim)}"
-    return Shortage(reason=reason, message=message, kinds=kinds, holders=holders)
-
-
-def _names(refs: tuple[ModelRef, ...], claim: Claim) -> str:
-    """As those of the claim's namespace call them."""
-    names = [ref.name if ref.namespace == claim.ref.namespace else str(ref) for ref in refs]
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-def _need(kind: str, each: Amount, free: Amount, total: Amount) -> str:
-    if kind == "devices":
-        plural = "" if each.devices == 1 else "s"
-        return f"{each.devices} GPU{plural} needed, {max(free.devices, 0)} free of {total.devices}"
-    if kind == "memory":
-        return (
-            f"{format_bytes(each.memory)} of memory needed, {format_bytes(max(free.memory, 0))} free of "
-            f"{format_bytes(total.memory)}"
-        )
-    return f"{each.cpu:g} cores needed, {max(free.cpu, 0.0):g} free of {total.cpu:g}"

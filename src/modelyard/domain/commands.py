@@ -171,14 +171,14 @@ def update(model: Model, spec: Spec, asked: Asked, kind: OperationKind = Operati
     """The spec becomes ``spec``: a new generation and revision, rolled out if the model runs and the
     change needs new instances. An equal spec changes nothing, unless its rollout had failed: then it is
     tried again."""
-    replaced = needs_new_instances(model.target_spec, spec)
+    replaced = replaces(model, spec)
     if spec == model.spec and not replaced:
         operation = _finished(_operation(model, kind, asked, None), asked.at, _unchanged(model))
         return Change(before=model, after=model, operations=(operation,))
     generation = model.generation + 1
     if replaced:
         state = decide(model.status.state, Command.UPDATE)
-        status = _fresh_try(_move(model.status, state, asked, f"Update to generation {generation} requested."))
+        status = _fresh_try(_move(model.status, state, asked, f"Update to revision {generation} requested."))
         status = _retarget(status, Target(generation, model.status.target.epoch), model.target_spec, asked.at)
     else:
         _refuse_when_deleting(model)
@@ -206,6 +206,13 @@ def update(model: Model, spec: Spec, asked: Asked, kind: OperationKind = Operati
     return Change(before=model, after=after, revision=revision, operations=(operation,), events=(event,))
 
 
+def replaces(model: Model, spec: Spec) -> bool:
+    """Whether going to ``spec`` replaces instances. Where the newest revision was given up for an earlier one, a
+    change of what stands beside the instances does not bring it back; the same spec again does."""
+    meant = spec == model.spec or needs_new_instances(model.spec, spec)
+    return meant and needs_new_instances(model.target_spec, spec)
+
+
 def update_problems(model: Model, spec: Spec, *, acknowledge_restart: bool) -> list[Problem]:
     """What speaks against going from the model's spec to ``spec``, whatever its state."""
     found = []
@@ -220,7 +227,7 @@ def update_problems(model: Model, spec: Spec, *, acknowledge_restart: bool) -> l
 
 def restarting(model: Model, spec: Spec) -> list[str]:
     """The paths of what surrounds the process that ``spec`` changes for instances that are there."""
-    if not model.status.instances or model.desired is RunState.STOPPED:
+    if not model.status.instances or model.desired is RunState.STOPPED or not replaces(model, spec):
         return []
     return [f"spec.{c.path}" for c in changes(model.target_spec, spec) if c.effect is Effect.CONTAINER]
 
@@ -255,7 +262,7 @@ def resume_rollout(model: Model, asked: Asked) -> Change:
 def force_rollout(model: Model, asked: Asked) -> Change:
     """Forward, whatever happens: old instances end now, and nothing goes back by itself."""
     forced = replace(_rollout_of(model), paused_at=None, forced=True)
-    return _rolled(model, forced, "RolloutForced", f"Forced forward to {forced.after}.", asked)
+    return _rolled(model, forced, "RolloutForced", f"Forced forward to revision {forced.after.generation}.", asked)
 
 
 def cancel_rollout(model: Model, running: Sequence[Operation], asked: Asked) -> Change:
@@ -272,8 +279,13 @@ def _rollout_of(model: Model) -> Rollout:
     return model.status.rollout
 
 
+def _counting_anew(status: Status) -> Status:
+    """Failures before a pause and during it are of different revisions."""
+    return replace(status, failures=0, failure=None, retry_at=None)
+
+
 def _rolled(model: Model, rollout: Rollout, type_: str, message: str, asked: Asked) -> Change:
-    after = replace(model, status=replace(model.status, rollout=rollout), updated_at=asked.at)
+    after = replace(model, status=replace(_counting_anew(model.status), rollout=rollout), updated_at=asked.at)
     return Change(before=model, after=after, events=(_event(after, type_, asked, message, {}),))
 
 
@@ -282,8 +294,11 @@ def _back_to_good(model: Model, asked: Asked) -> Change:
     assert good is not None
     status = replace(_fresh_try(model.status), target=good, rollout=None)
     after = replace(model, status=status, updated_at=asked.at)
-    event = _event(after, "Cancelled", asked, f"Going back to {good}, the last good revision.", {})
-    return Change(before=model, after=after, events=(event,))
+    event = _event(after, "Cancelled", asked, f"Going back to revision {good.generation}, the last good one.", {})
+    target = model.status.target
+    reason = Failure(code="cancelled", message=f"Its rollout was cancelled by {asked.actor}.")
+    given_up = ((target.generation, reason),) if target.generation != good.generation else ()
+    return Change(before=model, after=after, events=(event,), given_up=given_up)
 
 
 def cancel_operation(model: Model, operation: Operation, asked: Asked) -> Change:
@@ -342,7 +357,7 @@ def _move(status: Status, state: State, asked: Asked, message: str) -> Status:
 
 def _fresh_try(status: Status) -> Status:
     """A user's command starts the count of failures anew."""
-    return replace(status, failures=0, failure=None, retry_at=None, rolled_back=None, replacing_since=None)
+    return replace(status, failures=0, failure=None, retry_at=None, rolled_back=None)
 
 
 def _retarget(status: Status, target: Target, old: Spec, at: datetime) -> Status:

@@ -29,7 +29,10 @@ def backoff(failures: int) -> float:
 
 
 def count_failures(status: Status, observation: Observation, now: datetime) -> tuple[Status, tuple[Note, ...]]:
-    """Count each newly ended instance once; those of a replaced target are noted but do not count."""
+    """Count each newly ended instance once; those of a target that is not launched now are noted but do not
+    count."""
+    rollout = status.rollout
+    launched = rollout.before if rollout is not None and rollout.paused_at is not None else status.target
     fresh = [e for e in observation.exits if e.id not in status.counted]
     notes: tuple[Note, ...] = ()
     for exit_ in fresh:
@@ -37,7 +40,7 @@ def count_failures(status: Status, observation: Observation, now: datetime) -> t
         notes += (
             Note("InstanceFailed", failure.code, failure.message, {"instance": exit_.id, "log": list(failure.log)}),
         )
-        if exit_.target == status.target:
+        if exit_.target == launched:
             failures = status.failures + 1
             retry_at = now + timedelta(seconds=backoff(failures))
             status = replace(status, failures=failures, failure=failure, retry_at=retry_at)
@@ -48,28 +51,36 @@ def count_failures(status: Status, observation: Observation, now: datetime) -> t
     return replace(status, counted=tuple(e.id for e in observation.exits)), notes
 
 
-def give_up(progress_deadline: float, status: Status, now: datetime) -> tuple[Status, tuple[Note, ...]]:
+def give_up(progress_deadline: float, status: Status, now: datetime, *, ready: bool) -> tuple[Status, tuple[Note, ...]]:
     """An update or restart that keeps failing, or gets nowhere for ``progress_deadline`` seconds, goes back to
-    the last good target by itself."""
+    the last good target by itself. One whose instances are all ``ready`` has got where it wants: old ones that
+    take their time to end are no reason to go back."""
     rollout = status.rollout
     if status.good is None or status.good == status.target or (rollout is not None and rollout.forced):
         return status, ()
-    failure = _why_to_give_up(progress_deadline, status, now)
+    failure = _why_to_give_up(progress_deadline, status, now, ready=ready)
     if failure is None:
         return status, ()
     good, failed = status.good, RolledBack(target=status.target, failure=failure)
-    message = f"Revision {status.target} failed ({failure.message}); going back to {good}, the last good one."
+    name = f"Revision {failed.target.generation}"
+    if failed.target.generation == good.generation:
+        name = f"Launching revision {good.generation} anew"
+    message = (
+        f"{name} failed ({failure.message}); going back to the last good instances, of revision {good.generation}."
+    )
     status = replace(
         status, target=good, failures=0, retry_at=None, failure=None, rollout=None, rolled_back=failed,
     )  # fmt: skip
     return status, (Note("RolledBack", failure.code, message, {"log": list(failure.log)}),)
 
 
-def _why_to_give_up(progress_deadline: float, status: Status, now: datetime) -> Failure | None:
+def _why_to_give_up(progress_deadline: float, status: Status, now: datetime, *, ready: bool) -> Failure | None:
     failure, rollout = status.failure, status.rollout
+    if rollout is not None and rollout.paused_at is not None:
+        return None
     if failure is not None and status.failures and (failure.permanent or status.failures >= UPDATE_ATTEMPTS):
         return failure
-    if rollout is None or rollout.paused_at is not None:
+    if rollout is None or ready:
         return None
     if now < rollout.progressed_at + timedelta(seconds=progress_deadline):
         return None

@@ -282,6 +282,14 @@ class Doomed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Leaving:
+    """An instance that gets no new request, and since when: it ends once it is drained or its time is up."""
+
+    id: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """All that is observed or decided, as opposed to wished.
 
@@ -304,7 +312,7 @@ class Status:
     retry_at: datetime | None = None
     rolled_back: RolledBack | None = None
     counted: tuple[str, ...] = ()
-    replacing_since: datetime | None = None
+    leaving: tuple[Leaving, ...] = ()
     rollout: Rollout | None = None
     waiting: Waiting | None = None
     preempted: Preempted | None = None

@@ -134,7 +134,11 @@ def _stuck(operation: Operation, model: Model, now: datetime) -> Operation:
 def _settle_terminate(operation: Operation, model: Model | None, now: datetime) -> Operation:
     if model is None or model.desired is RunState.STOPPED:
         return succeed(operation, now, {"state": "stopped" if model else "deleted"})
-    if model.status.doomed or model.status.state is State.STARTING or _is_progressing(model.status):
+    if model.status.doomed:
+        return _stuck(operation, model, now)
+    # Whether the one that takes its place is ready yet is the business of a rollout that goes on beside it.
+    rolling = model.status.rollout is not None
+    if not rolling and (model.status.state is State.STARTING or _is_progressing(model.status)):
         return operation
     return succeed(operation, now, {"state": str(model.status.state)})
 
@@ -179,7 +183,9 @@ def _settle_run(operation: Operation, model: Model | None, now: datetime) -> Ope
         if status.state is State.UPDATING:
             return operation
         failure = given_up.failure
-        went_back = f"{failure.message} The last good revision ({status.target}) keeps serving."
+        message = failure.message.rstrip()
+        stop = "" if message.endswith((".", "!", "?")) else "."
+        went_back = f"{message}{stop} The last good revision ({status.target.generation}) is served."
         return fail(operation, now, failure.code, went_back, failure.log)
     if status.state is State.RUNNING and not _is_progressing(status):
         return _succeed_run(operation, now, {"state": "running", "generation": model.generation})

@@ -11,6 +11,7 @@ from modelyard.domain.conditions import moved, with_conditions
 from modelyard.domain.failing import CRASH_LOOP
 from modelyard.domain.model import Instance, InstancePhase, Status
 from modelyard.domain.observation import Demand
+from modelyard.domain.release import STUCK, STUCK_AFTER, what_is_left
 from modelyard.domain.states import State
 
 GATEWAY = "gateway"
@@ -61,17 +62,17 @@ class View:
             replaced=all(i.target == status.target for i in instances),
         )
 
-    def is_complete(self, *, short: bool) -> bool:
+    def is_complete(self, now: datetime, *, short: bool) -> bool:
         """As many serve as are wanted (or as fit, where there is no room for the rest: ``short``), and nothing of
-        another target is left, not even ending."""
+        another target is left, not even ending, but for what does not die."""
         all_there = len(self.ready) >= self.want
         as_many_as_fit = short and len(self.ready) == len(self.current) > 0
-        return self.replaced and (all_there or as_many_as_fit)
+        return (self.replaced or bool(self.stuck(now))) and (all_there or as_many_as_fit)
 
-    @property
-    def settled(self) -> bool:
-        """As many serve as are wanted, and nothing else is left at all."""
-        return len(self.ready) >= self.want and not self.others
+    def stuck(self, now: datetime) -> tuple[Instance, ...]:
+        """What is ending and does not end, if nothing else is left beside the current ones."""
+        ending = all(i.phase is InstancePhase.TERMINATING and i.since + STUCK_AFTER <= now for i in self.others)
+        return self.others if ending else ()
 
 
 def _ready(group: list[Instance]) -> tuple[Instance, ...]:
@@ -84,7 +85,9 @@ def _ready(group: list[Instance]) -> tuple[Instance, ...]:
 def asleep(status: Status, now: datetime) -> Status:
     """Idle: it holds nothing and starts with the next request."""
     message = "Nobody has called it; the next request starts it."
-    status = replace(status, waiting=None, preempted=None, awake_since=None)
+    # It wakes as many as the spec says: what was asked of it before it slept is over.
+    scale = status.scale if status.scale is not None and status.scale.suspended else None
+    status = replace(status, waiting=None, preempted=None, awake_since=None, scale=scale)
     status = moved(status, State.IDLE, now, CONTROLLER, "Unused", message)
     releasing = ("Releasing", f"Ending {len(status.instances)} instance(s).") if status.instances else None
     return with_conditions(status, now, ready=("Idle", message), progressing=releasing)
@@ -115,8 +118,10 @@ def run_state(before: Status, status: Status, view: View, now: datetime) -> Stat
     """The state that the instances amount to. ``before`` is what was last written."""
     ready, failure = len(view.ready), status.failure
     count = f"{ready} of {view.want} instance(s) ready"
-    degraded = (failure.code, failure.message) if failure and status.failures else None
-    if view.is_complete(short=status.waiting is not None):
+    stuck = view.stuck(now)
+    left = (STUCK, what_is_left(stuck)) if stuck else None
+    degraded = (failure.code, failure.message) if failure and status.failures else left
+    if view.is_complete(now, short=status.waiting is not None):
         # Commands and requests name who started it; what becomes of it later is nobody's wish.
         actor = status.transition.actor if status.state is State.STARTING else CONTROLLER
         status = replace(status, good=status.target, rollout=None, metadata=view.ready[0].metadata)
@@ -125,7 +130,7 @@ def run_state(before: Status, status: Status, view: View, now: datetime) -> Stat
         given_up = status.rolled_back
         if not status.failures:
             status = replace(status, failure=None)
-        failed = ("UpdateFailed", given_up.failure.message) if given_up else None
+        failed = ("UpdateFailed", given_up.failure.message) if given_up else left
         return with_conditions(status, now, ready=("Serving", message), serving=True, degraded=failed)
     if view.old_ready or (ready and (before.state is State.UPDATING or not view.replaced)):
         message = _replacing(status, count)
@@ -145,7 +150,7 @@ def run_state(before: Status, status: Status, view: View, now: datetime) -> Stat
 
 def _replacing(status: Status, count: str) -> str:
     rollout = status.rollout
-    message = f"Replacing instances: {count} of revision {status.target}"
+    message = f"Replacing instances: {count} of revision {status.target.generation}"
     if rollout is not None and rollout.paused_at is not None:
         return f"{message}; paused, resume it or cancel it."
     return f"{message}; {_short_of(status)}." if status.waiting is not None else f"{message}."

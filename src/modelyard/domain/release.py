@@ -10,6 +10,7 @@ from modelyard.domain.actions import CONTROLLER, TERMINATE_GRACE, Action, Note, 
 from modelyard.domain.conditions import moved, with_conditions
 from modelyard.domain.model import (
     DrainReport,
+    Instance,
     InstancePhase,
     Model,
     Released,
@@ -28,7 +29,7 @@ STUCK = "Stuck"
 def plan_release(model: Model, observation: Observation, now: datetime) -> Plan:
     """What a model that is not to run does next."""
     status = replace(
-        model.status, instances=observation.instances, failures=0, retry_at=None, replacing_since=None, rollout=None,
+        model.status, instances=observation.instances, failures=0, retry_at=None, leaving=(), rollout=None,
         waiting=None, preempted=None, awake_since=None, doomed=(), admitted=0,
     )  # fmt: skip
     acknowledge = forget(observation)
@@ -57,13 +58,12 @@ def plan_release(model: Model, observation: Observation, now: datetime) -> Plan:
             actions=acknowledge,
             wake_at=stop.deadline,
         )
-    grace = TERMINATE_GRACE if stop.mode is StopMode.DRAIN else 0.0
-    # Past its deadline a drain has had its time: what is still in flight is cut, so the kill is immediate.
-    if not drained:
-        grace = 0.0
+    # Past its deadline a drain has had its time, and what is still in flight is cut; nor does a process that has
+    # nothing in flight and does not go get more time than that.
+    grace = min(TERMINATE_GRACE, max((stop.deadline - now).total_seconds(), 0.0)) if drained else 0.0
     message = f"Ending {len(observation.instances)} instance(s)."
     stuck_at = max(stop.deadline, stop.at + timedelta(seconds=TERMINATE_GRACE)) + STUCK_AFTER
-    degraded = (STUCK, _what_is_left(observation)) if now >= stuck_at else None
+    degraded = (STUCK, what_is_left(observation.instances)) if now >= stuck_at else None
     return Plan(
         status=with_conditions(
             status, now, progressing=("Releasing", message), ready=("Stopping", message), degraded=degraded
@@ -73,10 +73,11 @@ def plan_release(model: Model, observation: Observation, now: datetime) -> Plan:
     )
 
 
-def _what_is_left(observation: Observation) -> str:
+def what_is_left(instances: tuple[Instance, ...]) -> str:
+    """A sentence on instances that do not end."""
     left = [
         f"instance {i.id} ({i.processes} process(es), the main one {i.pid}){': ' + i.message if i.message else ''}"
-        for i in observation.instances
+        for i in instances
     ]
     return (
         f"Still there, though killed: {'; '.join(left)}. A process that waits for a device or a network drive ends "
@@ -134,7 +135,8 @@ def _released_note(released: Released) -> Note:
     return Note(
         "Released",
         "Verified",
-        f"Released {released.instances} instance(s), {released.processes} process(es), {released.memory} bytes of "
-        f"memory and {len(released.devices)} device(s) in {released.took_seconds:.3f} s; requests finished "
-        f"{requests.finished}, refused {requests.refused}, cut {requests.cut}.",
+        f"Released {released.instances} instance(s), {released.processes} process(es), "
+        f"{released.memory / 2**20:.0f} MiB of memory and {len(released.devices)} device(s) in "
+        f"{released.took_seconds:.3f} s; requests finished {requests.finished}, refused {requests.refused}, "
+        f"cut {requests.cut}.",
     )

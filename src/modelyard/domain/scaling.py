@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from modelyard.domain.model import Instance, Model, Scale
+from modelyard.domain.model import Instance, Model, Scale, Status
 from modelyard.domain.observation import Demand
 from modelyard.domain.spec import Spec
 
@@ -58,9 +58,9 @@ def wanted(model: Model, demand: Demand, ready: tuple[Instance, ...], now: datet
     return Wanted(count=current, scale=scale, wake_at=min(wakes, default=None))
 
 
-def idle_at(model: Model, demand: Demand, ready: tuple[Instance, ...]) -> datetime | None:
+def idle_at(model: Model, status: Status, demand: Demand, ready: tuple[Instance, ...]) -> datetime | None:
     """When a model that serves goes idle unless it is called before; None: not on what is known now."""
-    after, status = model.spec.autoscaling.idle_after, model.status
+    after = model.spec.autoscaling.idle_after
     if after is None or demand.waiting or demand.quiet_since is None or not ready:
         return None
     if status.scale is not None and status.scale.suspended:

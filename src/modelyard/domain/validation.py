@@ -208,6 +208,8 @@ def _container_problems(spec: Spec) -> Iterator[Problem]:
         not folder.startswith("/") or ".." in folder.split("/") or "\x00" in folder
     ):
         yield Problem("container.working_dir", "invalid_path", "working_dir is an absolute path without '..' or NUL.")
+    elif folder is not None and (len(folder) > 4095 or max(map(len, folder.split("/"))) > 255):
+        yield Problem("container.working_dir", "invalid_path", "working_dir has names of at most 255 characters.")
     if container.shared_memory is not None and container.shared_memory < 2**20:
         yield Problem("container.shared_memory", "out_of_range", "shared_memory must be at least 1Mi.")
     prefix = "container.health_check"

@@ -138,9 +138,20 @@ def chunk_of(connection: sa.Connection, site: str, after: str, size: int) -> Seq
     return [_model(row) for row in connection.execute(_CHUNK.limit(size), key)]
 
 
-def adopt(connection: sa.Connection, site: str) -> None:
-    """Models without a site become this one's. Their version stays: nothing that anybody decides by changes."""
-    connection.execute(sa.update(models).where(models.c.site == "").values(site=site))
+def adopt(connection: sa.Connection, site: str, *, everybodys: bool) -> None:
+    """Models without a site, or all, become this one's."""
+    move(connection, models.c.site != site if everybodys else models.c.site == "", site)
+
+
+def move(connection: sa.Connection, which: sa.ColumnElement[bool], site: str) -> int:
+    """Make the site of ``which`` models this one, and say how many. Their version grows: whoever has read one before
+    would write the site that it had then."""
+    return connection.execute(sa.update(models).where(which).values(site=site, version=models.c.version + 1)).rowcount
+
+
+def count_by_site(connection: sa.Connection) -> Mapping[str, int]:
+    rows = connection.execute(sa.select(models.c.site, sa.func.count()).group_by(models.c.site))
+    return {row.site: row[1] for row in rows}
 
 
 def count(connection: sa.Connection) -> Mapping[str, int]:

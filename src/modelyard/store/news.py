@@ -25,6 +25,7 @@ _NOTIFY: Final = sa.select(sa.func.pg_notify(CHANNEL, sa.bindparam("payload")))
 class _Payload(msgspec.Struct):
     origin: str
     uid: str
+    site: str = ""
     operations: tuple[str, ...] = ()
 
 
@@ -37,7 +38,7 @@ def announce(connection: sa.Connection, change: Change, origin: str) -> None:
     if model is None or not is_postgresql(connection):
         return
     operations = tuple(operation.id for operation in change.operations[:_MOST_OPERATIONS])
-    payload = encode(_Payload(origin=origin, uid=model.uid, operations=operations))
+    payload = encode(_Payload(origin=origin, uid=model.uid, site=model.site, operations=operations))
     connection.execute(_NOTIFY, {"payload": payload})
 
 
@@ -47,4 +48,6 @@ def heard(text: str, origin: str) -> News | None:
         payload = _decode(text)
     except msgspec.DecodeError:
         return None
-    return None if payload.origin == origin else News(uid=payload.uid, operations=payload.operations)
+    if payload.origin == origin:
+        return None
+    return News(uid=payload.uid, site=payload.site, operations=payload.operations)

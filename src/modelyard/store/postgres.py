@@ -16,6 +16,7 @@ from modelyard.store.database import BUSY, JSON_AS_TEXT, T, Work
 from modelyard.store.faults import translated
 from modelyard.store.migrate import migrate
 from modelyard.store.news import CHANNEL
+from modelyard.store.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +46,10 @@ class PostgresDatabase:
             create_async_engine, url, connect_args=_postgres_arguments(url), pool_timeout=BUSY, pool_pre_ping=True,
             hide_parameters=True, **JSON_AS_TEXT,
         )  # fmt: skip
-        self._engine = engine(pool_size=_POOL)
+        self._engine = engine(pool_size=_POOL, max_overflow=0)
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        # Thousands may ask at once: the pool would turn down those whom it keeps waiting.
+        self._turns = Turns(_POOL, BUSY, f"All connections to {self.name} are busy and none answers. Try again.")
         # A lease must not be lost because its renewal waits behind other work for a connection.
         self._pulse = engine(pool_size=1, max_overflow=1)
 
@@ -55,12 +58,12 @@ class PostgresDatabase:
 
     async def read(self, work: Work[T]) -> T:
         with translated(self.name):
-            async with self._reader.connect() as connection:
+            async with self._turns.turn(), self._reader.connect() as connection:
                 return await connection.run_sync(work)
 
     async def write(self, work: Work[T]) -> T:
         with translated(self.name):
-            async with self._engine.begin() as connection:
+            async with self._turns.turn(), self._engine.begin() as connection:
                 return await connection.run_sync(work)
 
     async def beat(self, work: Work[T]) -> T:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from modelyard.control.ports import Fence, Holder, LeaseLost, Premises, Site
 from modelyard.domain.capacity import Inventory
+from modelyard.domain.errors import NotFound, Refused
 from modelyard.store.codec import decode_holder, decode_inventory, encode
 from modelyard.store.dialects import insert_new, is_postgresql
 from modelyard.store.tables import sites
@@ -86,6 +87,21 @@ def release(connection: sa.Connection, fence: Fence, *, down: bool) -> None:
 def set_inventory(connection: sa.Connection, fence: Fence, inventory: Inventory) -> None:
     """Raises LeaseLost."""
     _write(connection, fence, {"inventory": encode(inventory)})
+
+
+def retire(connection: sa.Connection, site: str, unheard_for: float) -> None:
+    """Let no earlier tenure of the site count any more, nor what it had. Raises Refused if one may still go on."""
+    row = connection.execute(_BY_ID.with_for_update(), {"of_site": site}).first()
+    now = _now(connection)
+    if row is None:
+        raise NotFound(f"There is no site {site!r}.")
+    if not _site(row, now).expired or now - row.seen_at < timedelta(seconds=unheard_for):
+        message = (
+            f"The site {site} was heard of {(now - row.seen_at).total_seconds():.0f} s ago: its models are its own."
+        )
+        raise Refused("site_is_there", message)
+    values = {"token": row.token + 1, "holder": None, "expires_at": None, "inventory": None}
+    connection.execute(sa.update(sites).where(sites.c.id == site).values(values))
 
 
 def _write(connection: sa.Connection, fence: Fence, values: Mapping[str, Any]) -> None:

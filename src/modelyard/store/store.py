@@ -23,12 +23,12 @@ from modelyard.control.ports import (
     Sites,
     Store,
 )
-from modelyard.domain.capacity import Inventory
+from modelyard.domain.capacity import Claim, Inventory
 from modelyard.domain.commands import Change
-from modelyard.domain.model import Event, Model, ModelRef, Namespace, Quota, Revision
+from modelyard.domain.model import Amount, Event, Model, ModelRef, Namespace, Quota, Revision
 from modelyard.domain.operations import Operation
 from modelyard.domain.spec import Spec
-from modelyard.store import events, models, namespaces, news, operations, revisions, sites
+from modelyard.store import events, extracts, handover, holdings, models, namespaces, news, operations, revisions, sites
 from modelyard.store import idempotency as keys
 from modelyard.store.commit import commit
 from modelyard.store.database import Database, Work
@@ -40,6 +40,8 @@ T = TypeVar("T")
 _SMALL_PAGE: Final = 100
 # Models that are read at a time when all of a site are: the event loop waits for one such piece at most.
 _CHUNK: Final = 250
+# The same where only a field of each is read.
+_NARROW_CHUNK: Final = 1000
 
 
 class SqlStore(Store, Sites):
@@ -126,6 +128,26 @@ class SqlStore(Store, Sites):
                 return found
             after = chunk[-1].uid
 
+    async def held_elsewhere(self, namespace: str, site: str) -> Amount:
+        if not self.shared:
+            return Amount()
+        return await self._database.look(lambda c: holdings.elsewhere(c, namespace, site))
+
+    async def queue(self) -> Sequence[tuple[str, Claim]]:
+        return await self._database.read(extracts.queue)
+
+    async def held(self) -> Mapping[str, Amount]:
+        found: dict[str, Amount] = {}
+        after = ""
+        while True:
+            chunk = await self._database.read(partial(extracts.chunk_held, after=after, size=_NARROW_CHUNK))
+            for _, namespace, amount in chunk:
+                if amount:
+                    found[namespace] = found.get(namespace, Amount()) + amount
+            if len(chunk) < _NARROW_CHUNK:
+                return found
+            after = chunk[-1][0]
+
     async def count_models(self) -> Mapping[str, int]:
         return await self._database.read(models.count)
 
@@ -186,7 +208,13 @@ class SqlStore(Store, Sites):
         await self._database.beat(lambda c: sites.set_inventory(c, fence, inventory))
 
     async def adopt_models(self, site: str) -> None:
-        await self._database.write(lambda c: models.adopt(c, site))
+        await self._database.write(lambda c: models.adopt(c, site, everybodys=not self.shared))
+
+    async def count_models_of(self) -> Mapping[str, int]:
+        return await self._database.read(models.count_by_site)
+
+    async def give_models(self, site: str, to: str, unheard_for: float, tell: Callable[[Model], Event]) -> None:
+        await self._database.write(lambda c: handover.give(c, site, to, unheard_for, tell))
 
     async def news(self) -> AsyncIterator[News | None]:
         async with aclosing(self._database.news()) as texts:

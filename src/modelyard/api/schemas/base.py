@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, Strict, WithJsonSchema, model_validator
 
 from modelyard.domain.quantities import format_bytes, format_duration, parse_bytes, parse_duration
 
@@ -18,6 +18,9 @@ Duration = Annotated[
     PlainSerializer(format_duration, return_type=str),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number", "minimum": 0}], "examples": ["30s", "500ms", 60]}),
 ]
+# True is no number, and 0 is not no.
+Whole = Annotated[int, Strict()]
+Flag = Annotated[bool, Strict()]
 Size = Annotated[
     int,
     BeforeValidator(parse_bytes),

@@ -110,7 +110,7 @@ class Stopped(BaseModel):
 class Finding(BaseModel):
     """Something that belongs to nothing any more."""
 
-    kind: str = Field(examples=["process", "folder", "socket", "log", "route", "row"])
+    kind: str = Field(examples=["process", "folder", "socket", "log", "route", "row", "site"])
     id: str
     message: str
 

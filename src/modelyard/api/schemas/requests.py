@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from modelyard.api.schemas.base import Duration, In, Request, Size
+from modelyard.api.schemas.base import Duration, Flag, In, Request, Size, Whole
 from modelyard.api.schemas.spec import Spec
 from modelyard.domain.names import NAME_RULE
 from modelyard.domain.states import RunState
@@ -28,24 +28,24 @@ class CreateModel(Reasoned):
 
 class ReplaceModel(Reasoned):
     spec: Spec
-    acknowledge_restart: bool = Field(False, description=_ACKNOWLEDGE)
+    acknowledge_restart: Flag = Field(False, description=_ACKNOWLEDGE)
 
 
 class PatchModel(Reasoned):
     """A JSON merge patch (RFC 7396) of the spec: what is left out stays, null removes."""
 
     spec: dict[str, Any]
-    acknowledge_restart: bool = Field(False, description=_ACKNOWLEDGE)
+    acknowledge_restart: Flag = Field(False, description=_ACKNOWLEDGE)
 
 
 class StartModel(Reasoned):
-    restore_autoscaling: bool = Field(
+    restore_autoscaling: Flag = Field(
         True, description="False: it runs the replicas of its spec and nothing scales it until the next start."
     )
 
 
 class StopModel(Reasoned):
-    graceful: bool = Field(True, description="Finish what is in flight first; false kills at once.")
+    graceful: Flag = Field(True, description="Finish what is in flight first; false kills at once.")
     timeout: Duration = Field(30.0, description="After this a graceful stop kills.")
 
 
@@ -54,11 +54,11 @@ class StopModels(StopModel):
 
     names: list[str] = Field(default_factory=list, max_length=10_000)
     labels: dict[str, str] = Field(default_factory=dict)
-    all: bool = False
+    all: Flag = False
 
 
 class RollBack(Reasoned):
-    generation: int | None = Field(
+    generation: Whole | None = Field(
         None,
         ge=1,
         description="Which revision to go back to; else the newest one before the present that was not given up.",
@@ -70,7 +70,7 @@ class QuotaIn(In):
 
     cpu: float | None = Field(None, ge=0, description="Cores.")
     memory: Size | None = None
-    gpus: int | None = Field(None, ge=0, description="Whole devices.")
+    gpus: Whole | None = Field(None, ge=0, description="Whole devices.")
 
 
 class CreateNamespace(Request):

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from modelyard.api.schemas.base import Duration, In, Size
+from modelyard.api.schemas.base import Duration, Flag, In, Size, Whole
 from modelyard.domain.spec import BackendName, Engine, Metric, ModelType, Preempt, Strategy
 
 
@@ -17,13 +17,13 @@ class Resources(In):
     memory: Size | None = Field(
         None, description="Limit on private memory; when left out, no limit and nothing reserved."
     )
-    gpus: int = Field(0, description="Whole devices, each for one instance alone.")
+    gpus: Whole = Field(0, description="Whole devices, each for one instance alone.")
 
 
 class Replicas(In):
-    min: int = Field(1, description="Instances that always run.")
-    max: int = Field(1, description="Instances that may run.")
-    desired: int | None = Field(None, description="Instances that run as long as nothing scales them; else `min`.")
+    min: Whole = Field(1, description="Instances that always run.")
+    max: Whole = Field(1, description="Instances that may run.")
+    desired: Whole | None = Field(None, description="Instances that run as long as nothing scales them; else `min`.")
 
 
 class Autoscaling(In):
@@ -31,22 +31,22 @@ class Autoscaling(In):
 
     metric: Metric = Field(Metric.CONCURRENCY, description="Requests in flight, or requests a second, per instance.")
     target: float | None = Field(None, description="As many instances as keep the metric at it; null does not scale.")
-    window: Duration = Field(30.0, description="The metric is averaged over this.")
+    window: Duration = Field(10.0, description="The metric is averaged over this.")
     cooldown: Duration = Field(15.0, description="Between two changes.")
     warm_up: Duration = Field(10.0, description="New instances get this long to take their share.")
     scale_down_delay: Duration = Field(300.0, description="Fewer only when they would have sufficed for so long.")
     idle_after: Duration | None = Field(None, description="Without a request for so long, hold nothing until the next.")
     wake_timeout: Duration = Field(60.0, description="A request waits for a model to start for so long at most.")
-    max_waiting: int = Field(100, description="Requests that may wait for that at once.")
+    max_waiting: Whole = Field(100, description="Requests that may wait for that at once.")
 
 
 class Features(In):
     """What callers may use of a model."""
 
-    streaming: bool = False
-    tool_calls: bool = False
-    image_input: bool = False
-    summarization: bool = False
+    streaming: Flag = False
+    tool_calls: Flag = False
+    image_input: Flag = False
+    summarization: Flag = False
 
 
 class Probe(In):
@@ -73,7 +73,7 @@ class HealthCheck(In):
     interval: Duration = 5.0
     start_period: Duration = Field(300.0, description="An instance not ready after this has failed.")
     timeout: Duration = 5.0
-    retries: int = Field(3, description="Failures in a row that replace the instance.")
+    retries: Whole = Field(3, description="Failures in a row that replace the instance.")
 
 
 class Container(In):
@@ -86,7 +86,7 @@ class Container(In):
 class Limits(In):
     request_timeout: Duration = 60.0
     max_body: Size = 64 * 2**20
-    max_queue: int = Field(1024, description="Requests that may run or wait at once.")
+    max_queue: Whole = Field(1024, description="Requests that may run or wait at once.")
 
 
 class Spec(In):
@@ -104,11 +104,11 @@ class Spec(In):
     features: Features = Field(default_factory=Features)
     autoscaling: Autoscaling = Field(default_factory=Autoscaling)
     rollout: Rollout = Field(default_factory=Rollout)
-    priority: int = Field(0, description="Who comes first in the queue: the highest.")
+    priority: Whole = Field(0, description="Who comes first in the queue: the highest.")
     preempt: Preempt = Field(Preempt.NEVER, description="Whom it may take the place of where it does not fit.")
-    pin: bool = Field(False, description="It never gives up its place to others.")
+    pin: Flag = Field(False, description="It never gives up its place to others.")
     groups: list[str] = Field(default_factory=list, description="Those who may see and call it.")
-    public: bool = Field(False, description="Inference needs no token.")
-    trusted: bool = Field(False, description="An administrator's word that this source may run code when loaded.")
+    public: Flag = Field(False, description="Inference needs no token.")
+    trusted: Flag = Field(False, description="An administrator's word that this source may run code when loaded.")
     description: str = Field("", max_length=4096)
     labels: dict[str, str] = Field(default_factory=dict)

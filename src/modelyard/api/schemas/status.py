@@ -142,6 +142,9 @@ class Status(BaseModel):
     desired: RunState
     generation: int
     target_generation: int
+    serving_generation: int = Field(
+        description="The newest revision that instances carry out; lower where the last failed or was cancelled."
+    )
     last_transition: Transition
     conditions: list[Condition]
     instances: list[Instance]

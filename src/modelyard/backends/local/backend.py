@@ -270,7 +270,7 @@ class LocalBackend:
         return await in_thread(add_up) if trees else {}
 
     def logs(self, ref: ModelRef, instance: str | None, *, follow: bool, tail: int) -> AsyncIterator[LogLine]:
-        return self._logs.read(ref, instance, tail=tail, follow=follow, is_live=lambda id_: id_ in self._live_ids())
+        return self._logs.read(ref, instance, tail=tail, follow=follow, is_live=self._may_live)
 
     def changes(self) -> AsyncIterator[ModelRef]:
         """Changes from this call on; those of one model that nobody has fetched yet count as one."""
@@ -288,6 +288,10 @@ class LocalBackend:
 
     def _live_ids(self) -> set[str]:
         return {i.id for i in self._all() if not i.gone.is_set()}
+
+    def _may_live(self, instance: str) -> bool:
+        """Unless this backend is open it does not know."""
+        return not self._housekeeping or instance in self._live_ids()
 
     def _changed(self, ref: ModelRef) -> None:
         model = self._models.get(ref.uid, {})

@@ -18,7 +18,7 @@ from modelyard.domain.quantities import format_duration
 logger = logging.getLogger(__name__)
 
 HOW_TO_DECLARE: Final = (
-    "For NVIDIA's to be found, install nvidia-ml-py (pip install 'modelyard[nvml]') and start Modelyard again; "
+    "For NVIDIA's to be found, run pip install nvidia-ml-py and start Modelyard again; "
     "others are declared: MODELYARD_DEVICES=gpu:N."
 )
 # A driver that does not answer for so long (seconds) is asked no more until it has. A machine with many GPUs

@@ -1,4 +1,4 @@
-"""``make bench``: the numbers that the foundation promises, each with what it is measured against."""
+"""``make bench``: the numbers that the project promises, each with what it is measured against."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from bench.scale import MODELS, RUNNING, TOKEN
 STOPS, STARTS, CALLERS, CALL_ROUNDS = 100, 15, 50, 12
 SWAPS, LIST_PAGES = 30, 500
 LISTS: list[dict[str, str]] = [
-    {}, {"state": "running"}, {"label": "team=t3"}, {"search": "m09"}, {"sort": "-updated_at"},
+    {}, {"state": "running"}, {"state": "error"}, {"label": "team=t3"}, {"label": "team=none"}, {"search": "m09"},
+    {"sort": "-updated_at"}, {"sort": "created_at"}, {"sort": "-state"}, {"all_namespaces": "true"},
 ]  # fmt: skip
 IDLE_SECONDS, LOAD_SECONDS, LOAD_ROUNDS = 30, 5, 3
 

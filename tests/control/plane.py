@@ -270,6 +270,8 @@ class Plane:
 
     def _committed(self, change: Change) -> None:
         if change.after is not None:
+            if change.after.uid in self.models:
+                self.admission.meet(change.after)
             self.heard(change.after.uid)
 
     def _look(self, refs: Sequence[ModelRef]) -> None:

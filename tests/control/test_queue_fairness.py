@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -539,3 +540,18 @@ def test_a_refused_command_changes_nothing() -> None:
     before = yard.model("a")
     assert isinstance(yard.start("a"), ModelyardError)
     assert yard.model("a") is before
+
+
+def test_two_that_began_to_wait_at_once_do_not_take_turns() -> None:
+    """After the clock was set back both have waited since now: the one that made room, and the other."""
+    yard = Yard(devices=2)
+    yard.deploy("a", replace(gpu(), replicas=Replicas(min=2, max=2)))
+    yard.deploy("b", replace(gpu(), preempt=Preempt.IDLE))
+    yard.advance(3)
+    assert running(yard) == ["a"]
+    yard.now -= timedelta(hours=1)
+    yard.advance(UNUSED_AFTER.total_seconds(), settle=False)
+    yard.advance(5)
+    assert running(yard) == ["a", "b"]
+    assert len(yard.processes("a")) == len(yard.processes("b")) == 1
+    assert len(yard.machine.launches) == 4

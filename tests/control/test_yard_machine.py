@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from modelyard.domain import commands
-from modelyard.domain.capacity import NOTHING, add_up, left_of
+from modelyard.domain.capacity import KINDS, NOTHING, add_up, left_of
 from modelyard.domain.commands import Asked, Change
 from modelyard.domain.model import InstancePhase, Model, Quota, StopMode
 from modelyard.domain.spec import (
@@ -409,7 +409,8 @@ class TheYard(RuleBasedStateMachine):
             if waiting.reason == "InsufficientCapacity" and rivals:
                 assert waiting.holders, waiting
             if waiting.reason == "InsufficientCapacity":
-                before |= set(waiting.kinds)
+                # All that it claims is saved up for it, not only what there is too little of now.
+                before |= {kind for kind in KINDS if claim.each.of(kind)}
 
 
 # Histories of a soak: MODELYARD_HISTORIES=20000 pytest tests/control/test_yard_machine.py

@@ -8,11 +8,11 @@ import pytest
 
 from modelyard.domain import commands
 from modelyard.domain.errors import InvalidRequest, NotFound, Refused
-from modelyard.domain.model import InstancePhase, ModelRef, Revision, StopMode, Target
+from modelyard.domain.model import InstancePhase, Revision, StopMode, Target
 from modelyard.domain.operations import Operation, OperationKind, OperationState
 from modelyard.domain.spec import Container, Replicas, Resources, Rollout, Spec, Strategy
 from modelyard.domain.states import State
-from tests.domain.world import SPEC, World
+from tests.domain.world import SPEC, World, claim_of_another
 
 GIB = 2**30
 OTHER = {"latency_ms": 2}
@@ -454,7 +454,7 @@ def test_a_paused_rollout_that_makes_room_is_still_paused_when_it_comes_back() -
     update(w, options=OTHER)
     w.settle()
     w.try_command(commands.pause_rollout)
-    w.preempted_by = ModelRef("uid-b", "default", "b")
+    w.preempted_by = claim_of_another()
     w.capacity = 0
     w.settle()
     assert state(w) is State.QUEUED

@@ -6,12 +6,12 @@ from dataclasses import replace
 from datetime import timedelta
 
 from modelyard.domain import commands
-from modelyard.domain.model import ModelRef, StopMode
+from modelyard.domain.model import StopMode
 from modelyard.domain.observation import Demand
 from modelyard.domain.operations import OperationState
 from modelyard.domain.spec import Autoscaling, Replicas, Resources, Spec
 from modelyard.domain.states import RunState, State
-from tests.domain.world import SPEC, World
+from tests.domain.world import SPEC, World, claim_of_another
 
 SCALING = Autoscaling(target=2, cooldown=15, warm_up=10, scale_down_delay=300)
 
@@ -306,14 +306,11 @@ def test_a_clock_that_was_set_back_does_not_keep_a_model_from_going_idle() -> No
     assert state(w) is State.IDLE
 
 
-OTHER = ModelRef("uid-other", "default", "other")
-
-
 def test_a_preempted_model_finishes_its_requests_makes_room_and_comes_back() -> None:
     w = running(replace(SPEC, resources=Resources(memory=2**30)))
     process = next(iter(w.processes.values()))
     process.in_flight = 1
-    w.preempted_by = OTHER
+    w.preempted_by = claim_of_another()
     w.settle()
     assert state(w) is State.QUEUED
     assert w.processes, "what is in flight is finished first"
@@ -336,9 +333,19 @@ def test_a_preempted_model_finishes_its_requests_makes_room_and_comes_back() -> 
     assert w.model.status.preempted is None
 
 
+def test_one_that_was_asked_to_make_room_and_is_more_important_or_pinned_by_now_stays() -> None:
+    for spec in (replace(SPEC, pin=True), replace(SPEC, priority=2)):
+        w = running(replace(spec, resources=Resources(memory=2**30)))
+        w.preempted_by = claim_of_another(priority=1)
+        w.settle()
+        assert state(w) is State.RUNNING
+        assert w.model is not None
+        assert w.model.status.preempted is None
+
+
 def test_stop_wins_over_a_model_that_makes_room() -> None:
     w = running(replace(SPEC, resources=Resources(memory=2**30)))
-    w.preempted_by = OTHER
+    w.preempted_by = claim_of_another()
     w.reconcile()
     w.try_command(lambda m, asked: commands.stop(m, StopMode.FORCE, 0, asked))
     w.settle()

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 from modelyard.domain import commands
 from modelyard.domain.actions import Converge, Forget, Plan, Release, Remove
-from modelyard.domain.capacity import Holding, Inventory, Ledger, Room, amount_of
+from modelyard.domain.capacity import Claim, Holding, Inventory, Ledger, Room, amount_of
 from modelyard.domain.commands import Asked, Change
 from modelyard.domain.errors import Refused
-from modelyard.domain.model import DrainReport, Failure, Instance, InstancePhase, Model, ModelRef, Target
+from modelyard.domain.model import Amount, DrainReport, Failure, Instance, InstancePhase, Model, ModelRef, Target
 from modelyard.domain.observation import Demand, Exit, Observation
 from modelyard.domain.operations import Operation, OperationKind, settle
 from modelyard.domain.plan import plan
@@ -19,6 +19,12 @@ from modelyard.domain.spec import Engine, Spec
 from modelyard.domain.states import RunState, State
 
 EPOCH = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def claim_of_another(priority: int = 0) -> Claim:
+    """What another model wants, and has asked this one to make room for."""
+    each = Amount(memory=2**30)
+    return Claim(ref=ModelRef("uid-other", "default", "other"), each=each, count=1, since=EPOCH, priority=priority)
 
 
 @dataclass
@@ -49,7 +55,7 @@ class World:
     plan: Plan | None = None
     report: DrainReport = DrainReport()
     demand: Demand = Demand()
-    preempted_by: ModelRef | None = None
+    preempted_by: Claim | None = None
     removed: bool = False
     launches: int = 0
     _ids: itertools.count[int] = field(default_factory=itertools.count)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from modelyard.control.ports import MODEL_SORTS, EventQuery, ModelQuery, OperationQuery, Page
 from modelyard.domain import commands
@@ -195,3 +198,29 @@ async def test_a_token_that_is_damaged_or_of_another_query_is_refused(store: Sql
             await store.list_models(query)
         assert [p.path for p in refused.value.problems] == ["page_token"]
     assert [m.name for m in (await store.list_models(ModelQuery(page_token=token, page_size=5))).items] == ["b", "c"]
+
+
+@pytest.mark.parametrize("sort", MODEL_SORTS)
+@pytest.mark.parametrize("namespace", ["default", None])
+async def test_no_page_of_models_sorts_them_all(sqlite_url: str, sort: str, namespace: str | None) -> None:
+    """On SQLite, where a page is read on the event loop: the order of each sort is that of an index."""
+    store = await SqlStore.open(sqlite_url)
+    for name in ("a", "b"):
+        await created(store, name)
+    asked_of: list[tuple[str, Any]] = []
+
+    def note(_c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        asked_of.append((statement, parameters))
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        await walk(store.list_models, ModelQuery(namespace=namespace, sort=sort, page_size=1))
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+        await store.close()
+    assert len(asked_of) == 2, "a first page and one that follows"
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
+        for statement, parameters in asked_of:
+            plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+            assert "USING INDEX" in plan[0], plan
+            assert not [step for step in plan if "TEMP B-TREE" in step], plan

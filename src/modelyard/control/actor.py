@@ -22,10 +22,10 @@ from modelyard.domain.capacity import Ledger
 from modelyard.domain.commands import Change
 from modelyard.domain.errors import VersionConflict
 from modelyard.domain.model import ConditionType, Event, Failure, Model, ModelRef, Target
-from modelyard.domain.observation import Observation
+from modelyard.domain.observation import Demand, Observation
 from modelyard.domain.operations import settle
 from modelyard.domain.plan import plan
-from modelyard.domain.spec import Preempt, Spec
+from modelyard.domain.spec import Autoscaling, Preempt, Spec
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,20 @@ class Outcome:
     again: bool = False
     wake_at: datetime | None = None
     gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """What the last pass saw, when it found nothing to do: the next would find nothing either while it sees the same,
+    ``until`` the moment at which time alone makes a difference."""
+
+    observation: Observation
+    since: datetime
+    until: datetime | None
+
+    def goes_on(self, observation: Observation, now: datetime) -> bool:
+        in_time = self.since <= now and (self.until is None or now < self.until)
+        return in_time and observation == self.observation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +86,7 @@ class ModelActor:
         self._watch: tuple[str, ...] = ()
         # Whether its operations say what has become of them, by the model as known.
         self._settled = False
+        self._rest: _Rest | None = None
         # How often somebody else has written, so that a pass knows whether what it ends with is still so.
         self._heard = 0
 
@@ -83,13 +98,13 @@ class ModelActor:
     @property
     def follows_demand(self) -> bool:
         """Whether news of its requests may change what it does."""
-        scaling = self._known.spec.autoscaling if self._known is not None else None
-        return scaling is None or scaling.target is not None or scaling.idle_after is not None
+        return self._known is None or _follows_demand(self._known.spec.autoscaling)
 
     def invalidate(self) -> None:
         """Somebody else has written the model, or may have."""
         self._known = None
         self._settled = False
+        self._rest = None
         self._heard += 1
 
     async def reconcile(self) -> Outcome:
@@ -98,19 +113,28 @@ class ModelActor:
         closed = await self._ask_closed()
         heard = self._heard
         model = self._known
-        if model is not None:
+        if model is not None and self._settled:
             # At rest nothing is read: all that could have been written is known, and nothing is done on that alone.
             # One that waits looks whether it still must.
             ledger = await self._ledger(model) if model.status.waiting is not None else None
-            decided, now = await self._decide(model, closed, ledger)
+            now = self._around.clock()
+            observation = await self._observe(model, closed, now)
+            asked = self._around.admission.is_asked(self.ref.uid)
+            if self._rest is not None and not asked and self._rest.goes_on(observation, now):
+                return Outcome(wake_at=self._rest.until)
+            decided = self._decide(model, observation, ledger, now)
             if (decided.claim is None or ledger is not None) and not self._is_news(model, decided):
                 self._note(model, decided)
+                if decided.claim is None and heard == self._heard:
+                    self._rest = _Rest(observation, now, decided.wake_at)
                 return Outcome(wake_at=decided.wake_at)
+        self._rest = None
         model = await self._store.get_model_by_uid(self.ref.uid)
         if model is None:
             await self._gateway.remove_route(self.ref)
             return Outcome(gone=True)
-        decided, now = await self._decide(model, closed, None)
+        now = self._around.clock()
+        decided = self._decide(model, await self._observe(model, closed, now), None, now)
         if decided.claim is None:
             return await self._carry_out(model, decided, now, heard)
         async with self._around.admission.door:
@@ -119,7 +143,8 @@ class ModelActor:
             model = await self._store.get_model_by_uid(self.ref.uid)
             if model is None:
                 return Outcome(again=True)
-            decided, now = await self._decide(model, closed, await self._ledger(model))
+            ledger, now = await self._ledger(model), self._around.clock()
+            decided = self._decide(model, await self._observe(model, closed, now), ledger, now)
             admission = self._around.admission
             admission.promise(model, decided)
         try:
@@ -127,9 +152,7 @@ class ModelActor:
         finally:
             admission.settle(self.ref.uid)
 
-    async def _decide(self, model: Model, closed: Closed | None, ledger: Ledger | None) -> tuple[Plan, datetime]:
-        now = self._around.clock()
-        observation = await self._observe(model, closed, now)
+    def _decide(self, model: Model, observation: Observation, ledger: Ledger | None, now: datetime) -> Plan:
         around = self._around
         quiet_since = None
         if model.spec.preempt is not Preempt.NEVER:
@@ -138,11 +161,11 @@ class ModelActor:
                 return around.demand.quiet_since(uid, now)
 
         room = around.admission.room(self.ref.uid, ledger, quiet_since)
-        return plan(model, observation, room, now), now
+        return plan(model, observation, room, now)
 
     def _is_news(self, model: Model, decided: Plan) -> bool:
         """Whether anything is to be done or written at all."""
-        if decided.actions or decided.notes or decided.gone or decided.preempts or not self._settled:
+        if decided.actions or decided.notes or decided.gone or decided.preempts:
             return True
         after = replace(model, status=decided.status)
         return decided.status != model.status or self._route_news(after, decided) is not None
@@ -202,7 +225,10 @@ class ModelActor:
 
     async def _observe(self, model: Model, closed: Closed | None, now: datetime) -> Observation:
         seen = await self._backend.observe(self.ref)
-        demand = self._around.demand.demand(self.ref.uid, model.spec.autoscaling, now)
+        scaling = model.spec.autoscaling
+        demand = self._around.demand.demand(self.ref.uid, scaling, now)
+        if not _follows_demand(scaling):
+            demand = Demand()
         if closed is None:
             return Observation(instances=seen.instances, exits=seen.exits, demand=demand)
         return Observation(
@@ -270,6 +296,10 @@ class ModelActor:
                 raise LookupError(f"revision {target.generation} of {self.ref} is missing from the store")
             self._specs[target.generation] = spec
         return self._specs[target.generation]
+
+
+def _follows_demand(scaling: Autoscaling) -> bool:
+    return scaling.target is not None or scaling.idle_after is not None
 
 
 def _route(model: Model, decided: Plan) -> Route:

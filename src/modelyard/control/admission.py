@@ -54,8 +54,8 @@ class Admission:
         self._promised: dict[str, Holding] = {}
         # What each holds, with what it was about to launch.
         self._held: dict[str, Amount] = {}
-        # Who has been asked to make room, and by whom.
-        self._asked: dict[str, ModelRef] = {}
+        # Who has been asked to make room, and for which claim.
+        self._asked: dict[str, Claim] = {}
 
     @property
     def waiting(self) -> list[ModelRef]:
@@ -81,6 +81,10 @@ class Admission:
             elsewhere=self._elsewhere,
             preempted_by=self._asked.get(uid),
         )
+
+    def is_asked(self, uid: str) -> bool:
+        """Whether somebody wants the model to make room."""
+        return uid in self._asked
 
     async def learn(self, store: Store, namespace: str, site: str) -> None:
         """What the namespace may have, and what of it it has elsewhere: asked before each look at its room."""
@@ -127,19 +131,22 @@ class Admission:
         _put(self._claims, uid, plan.claim)
         _put(self._places, uid, _place(model))
         _put(self._held, uid, _held(model, plan))
-        self._meet(model)
+        self.meet(model)
         self._loosen_if_less(before, self._wanted(uid))
-        if model.status.preempted is not None or not plan.status.instances or model.spec.pin:
-            self._asked.pop(uid, None)
+        asked = self._asked.get(uid)
+        made = model.status.preempted is not None or not plan.status.instances
+        if asked is not None and (made or not asked.may_displace(model.spec)):
+            del self._asked[uid]
         if plan.claim is None:
             self._unask(uid)
+            return ()
         fresh = tuple(ref for ref in plan.preempts if ref.uid not in self._asked)
-        self._asked.update({ref.uid: model.ref for ref in fresh})
+        self._asked.update({ref.uid: plan.claim for ref in fresh})
         return fresh
 
     def recall(self, model: Model) -> None:
         """Before its first pass: its place in the queue must not go to one that is looked at earlier."""
-        self._meet(model)
+        self.meet(model)
         _put(self._places, model.uid, _place(model))
         _put(self._held, model.uid, add_up(i.held for i in model.status.instances))
         if model.status.waiting is not None and model.desired is RunState.RUNNING:
@@ -153,7 +160,8 @@ class Admission:
         self._unask(uid)
         self._loosen_if_less(before, _Wanted())
 
-    def _meet(self, model: Model) -> None:
+    def meet(self, model: Model) -> None:
+        """Know the model as those see it who want its place: from when it is written, not from its next pass."""
         fresh, known = tenant(model, None), self._tenants.get(model.uid)
         if known != fresh:
             self._tenants[model.uid] = fresh
@@ -162,7 +170,7 @@ class Admission:
             self._loosen()
 
     def _unask(self, uid: str) -> None:
-        self._asked = {victim: by for victim, by in self._asked.items() if by.uid != uid}
+        self._asked = {victim: claim for victim, claim in self._asked.items() if claim.ref.uid != uid}
 
     def _wanted(self, uid: str) -> _Wanted:
         return _Wanted(self._claims.get(uid), self._places.get(uid), self._held.get(uid, NOTHING))
@@ -267,7 +275,7 @@ def claim_of(model: Model) -> Claim:
         each=amount_of(model.target_spec.resources),
         count=max(wanted - len(live), 1),
         since=status.waiting.since if status.waiting else status.transition.at,
-        gave_way=status.preempted is not None,
+        yields=status.preempted is not None or bool(status.instances),
         priority=model.spec.priority,
         kept=status.rollout is not None or status.admitted > len(status.instances),
     )

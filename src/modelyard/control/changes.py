@@ -52,9 +52,15 @@ class ChangeFeed:
         ``fence``: only for as long as this process drives the model's site (LeaseLost otherwise)."""
         written = await self._store.commit(change, idempotency, fence)
         self._wake(*(o.id for o in written.operations), *([_FOLLOWERS] if written.events else []))
-        if wake and change.after != change.before and self.on_commit is not None:
-            self.on_commit(written)
+        if wake:
+            self.wake(written)
         return written
+
+    def wake(self, written: Change) -> None:
+        """Have the reconciler look at the model that ``written`` has changed, or has begun an operation on."""
+        begun = any(not operation.done for operation in written.operations)
+        if (begun or written.after != written.before) and self.on_commit is not None:
+            self.on_commit(written)
 
     async def hear(self, news: AsyncIterator[News | None]) -> None:
         """Pass on what other processes commit, for as long as ``news`` comes."""

@@ -152,6 +152,7 @@ class Reconciler:
         if owned is None:
             self._take(model)
         else:
+            self._admission.meet(model)
             owned.actor.invalidate()
             owned.mailbox.set()
 

@@ -198,16 +198,25 @@ class ModelService:
             chosen, found = _named(await self._select(namespace, labels), names, namespace)
 
         turns = asyncio.Semaphore(_ABREAST)
+        accepted: list[Change] = []
+
+        def decide(model: Model, asked: Asked) -> Change:
+            return commands.stop(model, mode, timeout, asked)
 
         async def one(ref: ModelRef) -> Bulk:
             try:
                 async with turns:
-                    return Bulk(ref, await self.stop(ref.namespace, ref.name, mode, timeout, caller), None)
+                    return Bulk(ref, await self._command(ref.namespace, ref.name, caller, decide, accepted), None)
             except ModelyardError as error:
                 return Bulk(ref, None, error)
 
-        # Together: writes of one turn of the event loop share a transaction.
-        return found + list(await asyncio.gather(*(one(ref) for ref in chosen)))
+        try:
+            # Together: writes of one turn of the event loop share a transaction.
+            return found + list(await asyncio.gather(*(one(ref) for ref in chosen)))
+        finally:
+            # Only now: to carry out a stop takes several times what it takes to accept it.
+            for change in accepted:
+                self._feed.wake(change)
 
     async def stop(self, namespace: str, name: str, mode: StopMode, timeout: float, caller: Caller) -> Operation:
         return await self._command(namespace, name, caller, lambda m, a: commands.stop(m, mode, timeout, a))
@@ -273,12 +282,17 @@ class ModelService:
     # ------------------------------------------------------------------ helpers
 
     async def _command(
-        self, namespace: str, name: str, caller: Caller, decide: Callable[[Model, Asked], Change]
+        self,
+        namespace: str,
+        name: str,
+        caller: Caller,
+        decide: Callable[[Model, Asked], Change],
+        wake_later: list[Change] | None = None,
     ) -> Operation:
         async def decide_on_stored(asked: Asked) -> Change:
             return decide(await self._stored(namespace, name, caller), asked)
 
-        return await self._carry_out(caller, decide_on_stored)
+        return await self._carry_out(caller, decide_on_stored, wake_later)
 
     async def _steer(
         self, namespace: str, name: str, caller: Caller, decide: Callable[[Model, Asked], Change]
@@ -335,15 +349,25 @@ class ModelService:
         _check_version(model, caller)
         return model
 
-    async def _carry_out(self, caller: Caller, decide: Callable[[Asked], Awaitable[Change]]) -> Operation:
-        """Decide and commit; after a lost race, also against a request with the same key, all over again."""
+    async def _carry_out(
+        self,
+        caller: Caller,
+        decide: Callable[[Asked], Awaitable[Change]],
+        wake_later: list[Change] | None = None,
+    ) -> Operation:
+        """Decide and commit; after a lost race, also against a request with the same key, all over again. The
+        reconciler is told at once, or of what is added to ``wake_later`` by the caller."""
         for _ in range(_ATTEMPTS):
             if (earlier := await self._recall(caller)) is not None:
                 return earlier
             try:
-                change = await self._feed.commit(await decide(self._asked(caller)), caller.idempotency)
+                change = await self._feed.commit(
+                    await decide(self._asked(caller)), caller.idempotency, wake=wake_later is None
+                )
             except VersionConflict:
                 continue
+            if wake_later is not None:
+                wake_later.append(change)
             return change.operations[-1]
         raise Busy
 

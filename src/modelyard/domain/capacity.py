@@ -22,7 +22,7 @@ from functools import cached_property
 
 from modelyard.domain.model import Amount, ModelRef, Quota
 from modelyard.domain.shortage import Shortage, shortage
-from modelyard.domain.spec import Preempt, Resources
+from modelyard.domain.spec import Preempt, Resources, Spec
 
 # For so long smaller claims may pass one that does not fit.
 OVERTAKEN_AT_MOST = timedelta(seconds=60)
@@ -97,7 +97,8 @@ def left_of(quota: Quota, held: Amount) -> Amount:
 class Claim:
     """What a model wants more of: ``count`` instances of ``each``. ``kept``: it was admitted before, so it
     goes before all that were not. ``since`` is when it began to wait; of two that began at once the one that
-    made room (``gave_way``) lets the other, who asked for it, go first."""
+    ``yields`` (it made room for the other, or has instances already) goes second: taking turns, they would never
+    come to rest."""
 
     ref: ModelRef
     each: Amount
@@ -105,11 +106,15 @@ class Claim:
     since: datetime
     priority: int = 0
     kept: bool = False
-    gave_way: bool = False
+    yields: bool = False
 
     @cached_property
     def rank(self) -> tuple[bool, int, datetime, bool, str]:
-        return (not self.kept, -self.priority, self.since, self.gave_way, self.ref.uid)
+        return (not self.kept, -self.priority, self.since, self.yields, self.ref.uid)
+
+    def may_displace(self, spec: Spec) -> bool:
+        """Whether a model with this spec, asked to, makes room for it: the spec may have changed since."""
+        return not spec.pin and spec.priority <= self.priority
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,14 +141,15 @@ class Grant:
 @dataclass(frozen=True, kw_only=True)
 class Room:
     """All that decides whether a claim fits. ``claims`` are those of all models that wait; ``elsewhere`` is what
-    each namespace holds on other sites; ``preempted_by`` is the model that has asked this one to make room."""
+    each namespace holds on other sites; ``preempted_by`` is the claim that this one has been asked to make room
+    for."""
 
     ledger: Ledger
     claims: tuple[Claim, ...] = ()
     tenants: Mapping[str, Tenant] = field(default_factory=dict)
     quotas: Mapping[str, Quota] = field(default_factory=dict)
     elsewhere: Mapping[str, Amount] = field(default_factory=dict)
-    preempted_by: ModelRef | None = None
+    preempted_by: Claim | None = None
 
     def grant(self, claim: Claim, now: datetime, *, given_back: Amount = NOTHING) -> Grant:
         """How many instances of ``claim`` fit, were ``given_back`` free too."""

@@ -366,7 +366,7 @@ def _retarget(status: Status, target: Target, old: Spec, at: datetime) -> Status
     if status.state is State.UPDATING and status.good is not None:
         rollout = Rollout(
             before=status.good, after=target, began_at=at, progressed_at=at, each=amount_of(old.resources),
-            count=sum(1 for i in status.instances if i.target == status.good),
+            exclusive=old.is_exclusive, count=sum(1 for i in status.instances if i.target == status.good),
         )  # fmt: skip
     return replace(status, target=target, rollout=rollout)
 

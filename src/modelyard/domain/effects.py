@@ -73,6 +73,9 @@ def changes(old: Spec, new: Spec) -> tuple[FieldChange, ...]:
 
 def needs_new_instances(old: Spec, new: Spec) -> bool:
     """Whether going from ``old`` to ``new`` replaces instances, or only changes what stands beside them."""
+    if old is new:
+        # As of nearly every model of a page.
+        return False
     return any(effect.replaces and getattr(old, name) != getattr(new, name) for name, effect in EFFECTS.items())
 
 

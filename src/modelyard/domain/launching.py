@@ -60,13 +60,16 @@ def launch_what_fits(model: Model, status: Status, view: View, room: Room, now: 
         since=_since(status, now),
         priority=model.spec.priority,
         kept=lost > 0 or (rollout is not None and status.preempted is None),
-        gave_way=status.preempted is not None,
+        yields=status.preempted is not None or bool(status.instances),
     )
     if waits or hold:
         return Launch(target=target, claim=claim)
     grant = room.grant(claim, now)
     count = grant.count
-    if takes_turns(model):
+    if paused and rollout is not None and rollout.exclusive and view.others:
+        # The crashed one may still be ending.
+        count = 0
+    elif takes_turns(model):
         # Old and new together are never more than are wanted.
         count = min(count, max(view.want - len(view.current) - len(view.others), 0))
     elif view.old:

@@ -224,7 +224,7 @@ class Instance:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
     """The replacement of instances of ``before`` (the last good target) by those of ``after``. There were
-    ``count`` of the former, which held ``each``.
+    ``count`` of the former, which held ``each`` and, if ``exclusive``, cannot live side by side.
 
     ``strategy`` is the one in effect. ``progressed_at`` is when one more instance of ``after`` became ready,
     or the rollout began: the progress deadline counts from there. While ``paused_at`` stands nothing is
@@ -236,6 +236,7 @@ class Rollout:
     began_at: datetime
     progressed_at: datetime
     each: Amount = Amount()
+    exclusive: bool = False
     count: int = 1
     ready: int = 0
     strategy: str = ""

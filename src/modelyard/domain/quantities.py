@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(|ms|s|m|h|d)\Z")
@@ -24,10 +25,10 @@ def parse_duration(value: str | float) -> float:
         if match is None:
             raise ValueError(f"{value!r} is not a duration: write for example '30s', '500ms', '2m' or '1h'")
         seconds = float(match[1]) * _SECONDS[match[2]]
-        if seconds == float("inf"):
+        if seconds == math.inf:
             raise ValueError(f"{value[:40]!r}… is not a duration: it is longer than time is counted")
         return seconds
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise ValueError(f"{value!r} is not a duration: it must be 0 seconds or more")
     return float(value)
 

@@ -122,9 +122,10 @@ def _empty(status: Status, observation: Observation, now: datetime, notes: tuple
 
 
 def _preempted(model: Model, status: Status, observation: Observation, room: Room, now: datetime) -> Status:
-    if room.preempted_by is None or status.preempted is not None or not observation.instances or model.spec.pin:
+    claim = room.preempted_by
+    if claim is None or status.preempted is not None or not observation.instances or not claim.may_displace(model.spec):
         return status
-    by = room.preempted_by
+    by = claim.ref
     waiting = Waiting(since=now, reason="Preempted", message=f"It made room for {by}", holders=(by,))
     return replace(status, preempted=Preempted(by=by, at=now), waiting=waiting)
 

@@ -70,7 +70,7 @@ def queue(connection: sa.Connection) -> Sequence[tuple[str, Claim]]:
                 count=0,
                 since=status.waiting.since,
                 priority=rank.priority,
-                gave_way=status.preempted != _NULL,
+                yields=status.preempted != _NULL or bool(status.instances),
                 kept=status.rollout != _NULL or status.admitted > len(status.instances),
             )
             found.append((site, claim))

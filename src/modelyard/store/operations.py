@@ -23,6 +23,12 @@ _BY_ID: Final = _SELECT.where(operations.c.id == sa.bindparam("of_id"))
 _RUNNING_OF: Final = _SELECT.where(operations.c.model_uid == sa.bindparam("of_uid"), _RUNNING).order_by(
     operations.c.created_at, operations.c.id
 )
+_OTHER_DELETES: Final = sa.select(operations.c.id).where(
+    operations.c.model_uid == sa.bindparam("of_uid"),
+    operations.c.kind == str(OperationKind.DELETE),
+    operations.c.id != sa.bindparam("but"),
+    _RUNNING,
+)
 _PROGRESS: Final = ("state", "updated_at", "target", "steps", "result", "error")
 
 
@@ -73,13 +79,7 @@ def write(connection: sa.Connection, changed: Sequence[Operation]) -> None:
 
 def _refuse_second_delete(connection: sa.Connection, operation: Operation) -> None:
     # The model's row is locked by this transaction, so no other delete of it slips in after the look.
-    others = sa.select(operations.c.id).where(
-        operations.c.model_uid == operation.model_uid,
-        operations.c.kind == str(OperationKind.DELETE),
-        operations.c.id != operation.id,
-        _RUNNING,
-    )
-    under_way = connection.scalar(others)
+    under_way = connection.scalar(_OTHER_DELETES, {"of_uid": operation.model_uid, "but": operation.id})
     if under_way is not None:
         raise AlreadyExists(f"A delete of the model is under way already: operation {under_way}. Wait for it.")
 

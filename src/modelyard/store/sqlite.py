@@ -150,13 +150,20 @@ class SqliteDatabase:
         if alone:
             # What it raises undoes the transaction, which holds nothing else.
             return work(connection), None
+        # Told to the driver itself, which takes 1 µs; SQLAlchemy's own savepoints take 40.
+        driver: Any = connection.connection.driver_connection
         try:
-            with translated(self.name), connection.begin_nested():
-                return work(connection), None
-        except Unavailable:
-            # The database itself fails: nothing of the batch is safe.
-            raise
+            with translated(self.name):
+                driver.execute("SAVEPOINT attempt")
+                result = work(connection)
+                driver.execute("RELEASE attempt")
+            return result, None
         except Exception as error:
+            if isinstance(error, Unavailable) or not driver.in_transaction:
+                # The database itself fails: nothing of the batch is safe.
+                raise
+            driver.execute("ROLLBACK TO attempt")
+            driver.execute("RELEASE attempt")
             return None, error
 
     def _answer(self, batch: list[_Write], outcomes: list[_Outcome]) -> None:

@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test bench openapi lock clean
+.PHONY: help setup up down test bench soak openapi lock clean
 
 help: ## Show these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -29,6 +29,9 @@ test: $(INSTALLED_DEV) ## Check style, types and imports, and run all tests
 
 bench: $(INSTALLED) ## Measure speed and memory; fails when a goal is missed
 	@$(BIN)/python -m bench
+
+soak: $(INSTALLED_DEV) ## Drive the life cycle through 10,000 random histories (about 20 minutes)
+	@MODELYARD_HISTORIES=10000 $(BIN)/pytest tests/control/test_yard_machine.py
 
 openapi: $(INSTALLED) ## Write docs/openapi.yaml anew
 	@$(BIN)/python -m modelyard.api.describe > docs/openapi.new && mv docs/openapi.new docs/openapi.yaml

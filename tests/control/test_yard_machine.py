@@ -413,7 +413,7 @@ class TheYard(RuleBasedStateMachine):
                 before |= {kind for kind in KINDS if claim.each.of(kind)}
 
 
-# Histories of a soak: MODELYARD_HISTORIES=20000 pytest tests/control/test_yard_machine.py
+# Those of a soak are drawn anew each time: MODELYARD_HISTORIES=20000 pytest tests/control/test_yard_machine.py
 HISTORIES = int(os.environ.get("MODELYARD_HISTORIES", "500"))
 
 TheYard.TestCase.settings = settings(

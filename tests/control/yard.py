@@ -306,7 +306,8 @@ class Yard:
         assert victim.spec.priority <= winner.spec.priority
         if winner.spec.preempt is Preempt.IDLE or victim.spec.priority == winner.spec.priority:
             traffic = self.gateway.traffic.get(uid)
-            if traffic is None or traffic.changed_at > self.loads_told_at or self.loads_told_at > since:
+            # What changes at the count at which was last told may have changed after that.
+            if traffic is None or traffic.changed_at >= self.loads_told_at or self.loads_told_at > since:
                 return
             assert not traffic.count, f"{victim.ref} is called and was asked to make room"
             quiet = self.monotonic - traffic.quiet_at

@@ -147,6 +147,51 @@ def test_the_deadline_counts_from_the_last_instance_that_became_ready() -> None:
     assert operation(w, op).state is OperationState.SUCCEEDED
 
 
+def test_a_failed_update_goes_back_to_what_serves_though_all_of_it_was_never_ready() -> None:
+    w = World()
+    w.create(replace(SPEC, replicas=Replicas(min=2, max=2)))
+    w.settle()
+    first = next(iter(w.processes))
+    w.become_ready(first)
+    w.settle()
+    assert state(w) is State.STARTING
+    op = update(w, options=OTHER)
+    w.settle()
+    assert state(w) is State.UPDATING
+    w.crash_instance(next(p.id for p in w.processes.values() if p.target.generation == 2), permanent=True)
+    w.settle()
+    w.become_ready()
+    w.settle()
+    assert state(w) is State.RUNNING
+    assert first in w.processes
+    assert targets(w) == [1, 1]
+    assert operation(w, op).state is OperationState.FAILED
+
+
+def test_an_update_before_all_was_ready_may_be_paused_and_has_a_deadline() -> None:
+    w = World()
+    w.create(replace(SPEC, replicas=Replicas(min=2, max=2), rollout=Rollout(progress_deadline=100)))
+    w.settle()
+    w.become_ready(next(iter(w.processes)))
+    op = update(w, options=OTHER)
+    w.settle()
+    assert w.model is not None
+    w.apply(commands.pause_rollout(w.model, w.asked()))
+    w.advance(101)
+    w.settle()
+    assert state(w) is State.UPDATING
+    w.apply(commands.resume_rollout(w.model, w.asked()))
+    w.settle()
+    w.advance(101)
+    w.settle()
+    w.become_ready()
+    w.settle()
+    assert targets(w) == [1, 1]
+    error = operation(w, op).error
+    assert error is not None
+    assert error["code"] == "progress_deadline_exceeded"
+
+
 def test_a_paused_rollout_stays_as_it_is_and_its_deadline_does_not_run() -> None:
     w = running()
     op = update(w, options=OTHER)

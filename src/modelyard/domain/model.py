@@ -294,12 +294,12 @@ class Leaving:
 class Status:
     """All that is observed or decided, as opposed to wished.
 
-    ``target`` is what the backend is steered to, ``good`` the last target that was fully ready: a
-    failed update goes back to it. ``failures`` counts failed launches in a row; ``counted`` holds
-    the ids of ended instances already counted, so that a crash of the control process counts none twice.
-    ``rolled_back`` stands until the next start, restart or update. ``awake_since`` is when a model that may
-    go idle last had a reason not to. ``admitted`` is the number of instances that it has been granted: to replace
-    one of these it goes before all that still wait for their first.
+    ``target`` is what the backend is steered to, ``good`` the last target that was fully ready (of a model that never
+    was, the last one that serves beside ``target``): a failed update goes back to it. ``failures`` counts failed
+    launches in a row; ``counted`` holds the ids of ended instances already counted, so that a crash of the control
+    process counts none twice. ``rolled_back`` stands until the next start, restart or update. ``awake_since`` is when
+    a model that may go idle last had a reason not to. ``admitted`` is the number of instances that it has been
+    granted: to replace one of these it goes before all that still wait for their first.
     """
 
     state: State

@@ -15,7 +15,7 @@ from modelyard.domain.capacity import Room
 from modelyard.domain.failing import STABLE_AFTER, count_failures, forgive, give_up
 from modelyard.domain.launching import Launch, launch_what_fits, victims, with_launch
 from modelyard.domain.leaving import REPLACE_DRAIN, converge, leaving_since, make_room, may_end, to_leave, with_strategy
-from modelyard.domain.model import InstancePhase, Model, Preempted, Status, StopMode, Waiting
+from modelyard.domain.model import InstancePhase, Model, Preempted, Rollout, Status, StopMode, Waiting
 from modelyard.domain.observation import Observation
 from modelyard.domain.progress import View, asleep, awake, queued, run_state
 from modelyard.domain.release import STUCK_AFTER
@@ -68,7 +68,7 @@ def _run(
     # An update that asked for more of another kind may have gone back to one that lives once.
     want = 1 if model.target_spec.is_exclusive else scale.count
     view = View.of(status, observation.instances, want)
-    status = _progressed(status, view, now)
+    status = _progressed(_with_good(status, view, now), view, now)
     deadline, ready = model.spec.rollout.progress_deadline, len(view.ready) >= view.want
     status, went_back = give_up(deadline, status, now, ready=ready)
     if went_back:
@@ -128,6 +128,22 @@ def _preempted(model: Model, status: Status, observation: Observation, room: Roo
     by = claim.ref
     waiting = Waiting(since=now, reason="Preempted", message=f"It made room for {by}", holders=(by,))
     return replace(status, preempted=Preempted(by=by, at=now), waiting=waiting)
+
+
+def _with_good(status: Status, view: View, now: datetime) -> Status:
+    """What serves of an earlier target is what a failed update goes back to, even if all of it was never seen to be
+    ready: the update came first, or the control process was away."""
+    if status.good is not None or not view.old_ready:
+        return status
+    before = max(i.target for i in view.old_ready)
+    old = [i for i in view.old_ready if i.target == before]
+    # A server that its user brought may have one port only; whether it has is known of the newest revision alone.
+    exclusive = not old[0].address.startswith("unix:")
+    rollout = Rollout(
+        before=before, after=status.target, began_at=now, progressed_at=now, each=old[0].held, exclusive=exclusive,
+        count=len(old),
+    )  # fmt: skip
+    return replace(status, good=before, rollout=rollout)
 
 
 def _progressed(status: Status, view: View, now: datetime) -> Status:

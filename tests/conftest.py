@@ -1,6 +1,7 @@
-"""Fixtures that several areas share, and how random the tests are."""
+"""Fixtures that several areas share, how random the tests are, and what the commands that they start inherit."""
 
 import os
+import signal
 
 from hypothesis import settings
 
@@ -11,3 +12,6 @@ from tests.cli.conftest import yard  # noqa: F401
 settings.register_profile("repeatable", derandomize=True)
 if "MODELYARD_HISTORIES" not in os.environ:
     settings.load_profile("repeatable")
+
+# A shell that runs the tests in the background has them ignore SIGINT, and with them every command that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -22,13 +22,14 @@ import uvloop
 from modelyard.api.app import create_app
 from modelyard.api.context import Services
 from modelyard.backends.local.backend import LocalBackend
-from modelyard.backends.port import Backend
+from modelyard.backends.port import Artifacts, Backend
 from modelyard.control import leases
 from modelyard.control.absences import Absences
 from modelyard.control.capacity import CapacityViews, Inventories
 from modelyard.control.changes import ChangeFeed
 from modelyard.control.delegates import Shown
 from modelyard.control.doctor import Doctor
+from modelyard.control.following import Follower
 from modelyard.control.leases import Lease
 from modelyard.control.ports import ModelQuery
 from modelyard.control.service import ModelService
@@ -36,9 +37,15 @@ from modelyard.control.tenure import Equipment, SiteDriver, tenure
 from modelyard.domain.capacity import Inventory
 from modelyard.domain.errors import ModelyardError, Unavailable
 from modelyard.domain.model import Model
+from modelyard.domain.quantities import parse_bytes
 from modelyard.domain.spec import BackendName
 from modelyard.gateway.client import GatewayChannel
 from modelyard.observe.metrics import ControlMetrics
+from modelyard.registry.catalog import Catalog
+from modelyard.registry.content.cache import Cache
+from modelyard.registry.content.storage import Folder
+from modelyard.registry.contents import Contents
+from modelyard.registry.serving import Serving
 from modelyard.settings import Settings
 from modelyard.store.store import SqlStore
 from modelyard.supervisor.processes import CONTROL_FD
@@ -100,13 +107,23 @@ async def control_plane(settings: Settings) -> AsyncIterator[Services]:
         stack.push_async_callback(store.close)
         await store.claim()
         feed = ChangeFeed(store)
-        for work, name in ((_tidy(store), "tidy the store"), (feed.hear(store.news()), "hear of others' changes")):
+        listeners: list[Callable[[], None]] = [feed.stir_followers]
+        catalog = Catalog(store.catalog, utc_now, partial(_tell, listeners))
+        storage = Folder(settings.registry_dir)
+        cache = Cache(settings.cache_dir, storage)
+        serving = Serving(catalog, storage, cache)
+        limit = parse_bytes(settings.cache_size) if settings.cache_size else None
+        contents = Contents(storage, cache, settings.registry_dir.as_uri(), store.catalog, utc_now, limit)
+        for work, name in (
+            (_tidy(store, catalog, contents), "tidy up"),
+            (feed.hear(store.news()), "hear of others' changes"),
+        ):
             stack.push_async_callback(stop, spawn(work, name))
         premises = leases.premises(settings.home, settings.url)
         lease = Lease(store, premises, leases.myself())
-        current = _backends(settings)
+        current = _backends(settings, serving)
         equipment = Equipment(
-            store=store, sites=store, feed=feed, backends=current, renew=lambda: _backends(settings),
+            store=store, sites=store, feed=feed, backends=current, renew=lambda: _backends(settings, serving),
             channel=lambda: GatewayChannel(settings), clock=utc_now,
         )  # fmt: skip
         driver = SiteDriver(store, lease, seat, premises.id, lambda fence: tenure(equipment, lease, fence))
@@ -116,10 +133,16 @@ async def control_plane(settings: Settings) -> AsyncIterator[Services]:
         capacity = CapacityViews(
             store, _inventories(store, premises.id, partial(current.__getitem__, BackendName.LOCAL), driver)
         )
+        models = ModelService(store, feed, shown, capacity, utc_now, site=premises.id, sources=serving)
+        follower = Follower(store, models, serving, premises.id, lambda: driver.driving)
+        stack.push_async_callback(stop, spawn(follower.run(), "roll models that follow an alias"))
+        listeners.append(follower.tell)
         yield Services(
             store=store,
             feed=feed,
-            models=ModelService(store, feed, shown, capacity, utc_now, site=premises.id),
+            models=models,
+            catalog=catalog,
+            contents=contents,
             capacity=capacity,
             absences=Absences(store, premises.id),
             doctor=Doctor(store, store, feed, shown, utc_now, site=premises.id),
@@ -130,9 +153,14 @@ async def control_plane(settings: Settings) -> AsyncIterator[Services]:
         )
 
 
-def _backends(settings: Settings) -> dict[BackendName, Backend]:
+def _tell(listeners: Iterable[Callable[[], None]]) -> None:
+    for listener in listeners:
+        listener()
+
+
+def _backends(settings: Settings, artifacts: Artifacts) -> dict[BackendName, Backend]:
     """All of this home, not opened yet."""
-    return {BackendName.LOCAL: LocalBackend(settings)}
+    return {BackendName.LOCAL: LocalBackend(settings, artifacts=artifacts)}
 
 
 def _shown(
@@ -161,9 +189,13 @@ def _closing(driver: SiteDriver) -> Callable[[type[BaseException] | None, object
     return close
 
 
-async def _tidy(store: SqlStore) -> None:
+async def _tidy(store: SqlStore, catalog: Catalog, contents: Contents) -> None:
     while True:
-        await store.tidy()
+        for work in (store.tidy, catalog.purge, contents.clean_up):
+            try:
+                await work()
+            except (ModelyardError, OSError) as error:
+                log.warning("Tidying up: %s", error)
         await asyncio.sleep(_TIDY_EVERY)
 
 

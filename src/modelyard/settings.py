@@ -11,13 +11,15 @@ import os
 import re
 from pathlib import Path
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AliasChoices, Field, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from modelyard.domain.quantities import parse_bytes
 
 CONFIG_NAME = "modelyard.toml"
 # sun_path holds 108 bytes (unix(7)); the longest socket name below the home takes 32 of them.
@@ -41,6 +43,15 @@ class Settings(BaseSettings):
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     devices: str = Field(
         default="", description="The GPUs of this machine: 'gpu:2' declares two, 'none' none; empty: found by NVML."
+    )
+
+    models_path: str = Field(
+        default="", validation_alias=AliasChoices("MODELYARD_MODELS_PATH", "EFS_MODELS_PATH", "models_path"),
+        description="A folder for registered models' files that several machines may share; empty: in the home.",
+    )  # fmt: skip
+
+    cache_size: str = Field(
+        default="", description="What the cache of registered models is kept to, for example 200Gi; empty: no limit."
     )
 
     control_processes: int = Field(
@@ -72,6 +83,18 @@ class Settings(BaseSettings):
                 "leave it empty to have them found."
             )
         return text
+
+    @field_validator("cache_size")
+    @classmethod
+    def _measurable(cls, size: str) -> str:
+        if size:
+            parse_bytes(size)
+        return size
+
+    @field_validator("models_path")
+    @classmethod
+    def _where(cls, path: str) -> str:
+        return os.path.abspath(Path(path).expanduser()) if path else ""  # noqa: PTH100 - as for the home
 
     @field_validator("home")
     @classmethod
@@ -124,6 +147,16 @@ class Settings(BaseSettings):
     @property
     def models_dir(self) -> Path:
         return self.home / "models"
+
+    @property
+    def registry_dir(self) -> Path:
+        """The store of registered models' bytes."""
+        return self.home / "registry"
+
+    @property
+    def cache_dir(self) -> Path:
+        """Registered models as plain files, from which they are served."""
+        return Path(self.models_path) if self.models_path else self.home / "cache"
 
     @property
     def logs_dir(self) -> Path:

@@ -117,6 +117,26 @@ DEVICE_LINES: list[tuple[str, int, str | re.Pattern[str] | Callable[[str], bool]
 ]
 
 
+VERSION_LINES: list[tuple[str, int, str | re.Pattern[str] | Callable[[str], bool]]] = [
+    ("modelyard push", 0, re.compile(r"reader is registered\n(.*\n)*reader@1\.0\.0 is published: .*, all of it new")),
+    ("modelyard deploy live", 0, "live is running"),
+    ("modelyard push", 0, re.compile(r"reader@1\.1\.0 is published: .*, 0 B of it new")),
+    ("modelyard alias set", 0, "reader@stable is now 1.1.0"),
+    ("modelyard status live", 0, "1.0.0; its source means 1.1.0 by now"),
+    ("modelyard update live", 0, "live is updated"),
+    ("modelyard alias rollback", 0, "reader@stable is now 1.0.0"),
+    ("modelyard registry show", 0, re.compile(r"1\.1\.0 .*\n1\.0\.0 +stable")),
+    ("modelyard pull", 0, "reader@1.1.0 is in /tmp/"),
+    ("modelyard verify", 0, "reader@1.0.0 is whole"),
+    ("modelyard cleanup", 0, "0 version(s) removed from the cache"),
+]
+
+
+def test_every_line_about_versions_does_what_it_says(demo: Yard) -> None:
+    section = README.split("## Versions\n")[1].split("\n## ")[0].replace("/tmp/reader", f"{demo.home.parent}/reader")
+    run(Shell(demo), BLOCK.findall(section), VERSION_LINES)
+
+
 def test_every_line_of_the_five_minutes_does_what_it_says(demo: Yard) -> None:
     section = README.split("## Five minutes\n")[1].split("\n## ")[0]
     section = section.replace(":8900", f":{demo.port}").replace("/tmp/double", f"{demo.home.parent}/double")

@@ -30,8 +30,10 @@ from modelyard.client import (
     VersionConflict,
     aio,
     aio_models,
+    aio_registry,
     sync,
     sync_models,
+    sync_registry,
 )
 from modelyard.client.locate import locate
 from modelyard.supervisor.processes import identify
@@ -95,7 +97,8 @@ def test_what_is_exported_exists_and_the_error_tree_is_what_the_docstring_draws(
 def test_both_clients_have_the_same_methods_with_the_same_parameters() -> None:
     for one, other in (
         (sync.Modelyard, aio.AsyncModelyard), (sync_models.Models, aio_models.AsyncModels),
-        (sync.Operations, aio.AsyncOperations), (sync.Namespaces, aio.AsyncNamespaces),
+        (sync_registry.Registry, aio_registry.AsyncRegistry), (sync.Operations, aio.AsyncOperations),
+        (sync.Namespaces, aio.AsyncNamespaces),
     ):  # fmt: skip
         methods = {name: m for name, m in vars(one).items() if inspect.isfunction(m) and not name.startswith("_")}
         twins = {name: m for name, m in vars(other).items() if inspect.isfunction(m) and not name.startswith("_")}

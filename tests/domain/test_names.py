@@ -12,7 +12,9 @@ from modelyard.domain.names import (
     FileSource,
     InvalidReference,
     RegisteredAlias,
+    RegisteredRange,
     RegisteredVersion,
+    is_alias,
     is_name,
     parse_reference,
 )
@@ -24,7 +26,13 @@ from modelyard.domain.quantities import format_bytes, format_duration, parse_byt
     [
         ("pat", RegisteredAlias("pat", "latest")),
         ("pat@1.2.0", RegisteredVersion("pat", "1.2.0")),
-        ("pat@1.2.0-rc.1+build.5", RegisteredVersion("pat", "1.2.0-rc.1+build.5")),
+        ("pat@1.2.0-rc.1", RegisteredVersion("pat", "1.2.0-rc.1")),
+        ("pat@=1.2.0", RegisteredVersion("pat", "1.2.0")),
+        ("pat@1.2", RegisteredRange("pat", "1.2")),
+        ("pat@1.2.x", RegisteredRange("pat", "1.2")),
+        ("pat@^1.2", RegisteredRange("pat", "^1.2")),
+        ("pat@>=1.2 <2", RegisteredRange("pat", ">=1.2,<2")),
+        ("pat@*", RegisteredRange("pat", "*")),
         ("pat@stable", RegisteredAlias("pat", "stable")),
         ("file:///models/a.onnx", FileSource("/models/a.onnx")),
         ("file://localhost/models/a.onnx", FileSource("/models/a.onnx")),
@@ -39,7 +47,7 @@ def test_a_reference_is_understood(text: str, reference: object) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", " pat", "Pat", "pat@", "pat@1.2", "pat@01.2.3", "pat@@stable", "s3://bucket/key", "file://host/path",
+        "", " pat", "Pat", "pat@", "pat@1.2.0+build.5", "pat@01.2.3", "pat@@stable", "s3://bucket/key", "file://host/path",
         "file://models/a", "file:///a/../etc/passwd", "/a/../b", "a/b", "../a", "pat\x00", "file:///a%00b",
         "file:///a?b", "file:///%2e%2e/etc/passwd",
     ],
@@ -51,7 +59,18 @@ def test_anything_else_is_refused_with_a_sentence(text: str) -> None:
     assert len(str(error.value)) > 20
 
 
-@given(st.text(max_size=80))
+@pytest.mark.parametrize("text", ["x", "1.2.0", "Stable", "-a", "a-", "", "a b", "a@b", "a" * 64, "ä"])
+def test_no_alias_reads_as_a_version_or_a_range(text: str) -> None:
+    assert not is_alias(text)
+
+
+@pytest.mark.parametrize("text", ["stable", "latest", "x86", "v1.2.0", "team_a.best", "a" * 63])
+def test_other_words_are_aliases(text: str) -> None:
+    assert is_alias(text)
+    assert parse_reference(f"pat@{text}") == RegisteredAlias("pat", text)
+
+
+@given(st.one_of(st.text(max_size=80), st.from_regex(r"pat@[\^~<>=0-9.x* ,|-]{1,20}\Z")))
 def test_any_text_is_a_reference_or_refused(text: str) -> None:
     try:
         reference = parse_reference(text)

@@ -22,10 +22,11 @@ from modelyard.domain.states import RunState, State, allowed_commands
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Around:
-    """What is known of models beside themselves: the places in the queue of those that wait, by their uid, and
-    which sites are not heard of, by their id."""
+    """What is known of models beside themselves: the places in the queue of those that wait, and the version that
+    their source means by now where that is another one, by their uid; which sites are not heard of, by their id."""
 
     places: Mapping[str, int] = field(default_factory=dict)
+    newer: Mapping[str, str] = field(default_factory=dict)
     absences: Mapping[str, Absence] = field(default_factory=dict)
 
 
@@ -74,6 +75,7 @@ def status_out(model: domain.Model, around: Around = NOTHING_AROUND) -> schemas.
         rollout=_rollout(status.rollout) if status.rollout else None,
         scale=_scale(status.scale, model.spec) if status.scale else None,
         preempted=_preempted(status.preempted) if status.preempted else None,
+        artifact=_artifact(model.spec.artifact, around.newer.get(model.uid)) if model.spec.artifact else None,
         released=_released(status.released) if status.released else None,
         failure=_failure(failure) if failure else None,
         rolled_back_from=status.rolled_back.target.generation if status.rolled_back else None,
@@ -213,6 +215,10 @@ def _released(released: domain.Released) -> schemas.Released:
     )
 
 
+def _artifact(artifact: wish.Artifact, newer: str | None) -> schemas.Artifact:
+    return schemas.Artifact(version=artifact.version, manifest=artifact.manifest, newer=newer)
+
+
 def _failure(failure: domain.Failure) -> schemas.Failure:
     return schemas.Failure(code=failure.code, message=failure.message, instance=failure.instance, log=list(failure.log))
 
@@ -228,6 +234,7 @@ def revision_out(revision: domain.Revision, model: domain.Model) -> schemas.Revi
         reason=revision.reason,
         current=revision.generation == current,
         good=revision.generation == good_generation,
+        artifact=revision.spec.artifact.version if revision.spec.artifact else None,
         failure=_failure(revision.failure) if revision.failure else None,
     )
 

@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 
 from modelyard import __version__
-from modelyard.api import models, problems, schemas, sites, system
+from modelyard.api import contents, models, problems, registry, schemas, sites, system
 from modelyard.api.context import Services
 
 PREFIX = "/api/v1"
@@ -46,7 +46,7 @@ def create_app(services: Services | None, *, max_body: int = 4 * 2**20) -> FastA
         responses=_RESPONSES,
     )
     shared = (sites.namespaces, sites.capacity, sites.doctor, system.operations, system.events)
-    for router in (*models.routers(), *shared):
+    for router in (*models.routers(), *registry.routers(), contents.store, *shared):
         app.include_router(router, prefix=PREFIX)
     app.include_router(system.health)
     app.include_router(system.internal)

@@ -28,6 +28,8 @@ from modelyard.domain.errors import InvalidRequest, Problem
 from modelyard.domain.operations import Operation
 from modelyard.domain.spec import BackendName
 from modelyard.observe.metrics import ControlMetrics
+from modelyard.registry.catalog import By, Catalog
+from modelyard.registry.contents import Contents
 
 ADMIN = "admin"
 
@@ -39,6 +41,8 @@ class Services:
     store: Store
     feed: ChangeFeed
     models: ModelService
+    catalog: Catalog
+    contents: Contents
     capacity: CapacityViews
     absences: Absences
     doctor: Doctor
@@ -127,6 +131,11 @@ Reason = Annotated[str, Query(max_length=1024, description="Why; recorded with t
 DryRun = Annotated[bool, Query(description="Change nothing: answer 200 with a forecast of what would come of it.")]
 PageSize = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
 PageToken = Annotated[str, Query(description="`next_page_token` of the page before.")]
+
+
+def by(caller: Caller, reason: str = "") -> By:
+    """Who asks, as the registry wants to know it."""
+    return By(actor=caller.actor, reason=reason, if_match=caller.if_match)
 
 
 def answer(body: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -20,11 +20,12 @@ from modelyard.domain.states import State
 
 
 async def around(services: Services, models: Collection[Model]) -> Around:
-    """What is beside ``models``: the places in the queue of those that wait, and whether their sites are heard of.
-    What matters to none of them is not asked for."""
+    """What is beside ``models``: the places in the queue of those that wait, the versions that their sources mean by
+    now, and whether their sites are heard of. What matters to none of them is not asked for."""
     waiting = [m.uid for m in models if m.status.state is State.QUEUED and m.status.waiting is not None]
     places = await services.capacity.places(waiting) if waiting else {}
-    return Around(places=places, absences=await services.absences.of(models))
+    newer = await services.models.newer([m for m in models if m.spec.artifact is not None])
+    return Around(places=places, newer=newer, absences=await services.absences.of(models))
 
 
 def site_out(site: SiteCapacity) -> schemas.SiteCapacity:

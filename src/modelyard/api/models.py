@@ -28,7 +28,8 @@ from modelyard.api.context import (
 )
 from modelyard.api.ledgers import around, forecast_out, stopped_out
 from modelyard.api.salvage import read_spec
-from modelyard.api.translate import patched, spec_in
+from modelyard.api.sources import with_source
+from modelyard.api.translate import labels_in, patched, spec_in
 from modelyard.control.ports import ModelQuery
 from modelyard.control.service import Caller
 from modelyard.domain.errors import InvalidRequest, NotFound, Problem
@@ -67,15 +68,9 @@ async def _query(
     page_size: PageSize = 50,
     page_token: PageToken = "",
 ) -> ModelQuery:
-    labels = {}
-    for item in label or []:
-        key, equals, value = item.partition("=")
-        if not equals:
-            raise InvalidRequest([Problem("query.label", "invalid_value", f"{item!r}: write a label as key=value.")])
-        labels[key] = value
     return ModelQuery(
-        states=tuple(state or ()), engine=engine, labels=labels, search=search, sort=sort, page_size=page_size,
-        page_token=page_token,
+        states=tuple(state or ()), engine=engine, labels=labels_in(label), search=search, sort=sort,
+        page_size=page_size, page_token=page_token,
     )  # fmt: skip
 
 
@@ -91,7 +86,9 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
         body: schemas.CreateModel, ns: Namespace, caller: CallerDep, services: Authorized, dry_run: DryRun = False
     ) -> Response:
         caller = replace(caller, reason=body.reason)
-        spec, found = spec_in(body.spec)
+        wish, artifact, unresolved = await with_source(body.spec, ns, services.models)
+        spec, misspelt = spec_in(wish)
+        spec, found = replace(spec, artifact=artifact), unresolved + misspelt
         if dry_run:
             return answer(forecast_out(await services.models.forecast_create(ns, body.name, spec, body.desired, found)))
         operation = await services.models.create(ns, body.name, spec, body.desired, caller, found)
@@ -117,7 +114,7 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
         document = body.spec.model_dump(exclude_unset=True)
 
         async def revise(_: Model) -> Spec:
-            return await read_spec(document, services.models)
+            return await read_spec(document, ns, services.models)
 
         if dry_run:
             return answer(forecast_out(await services.models.forecast_update(ns, name, revise)))
@@ -139,7 +136,9 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
     ) -> Response:
 
         async def revise(model: Model) -> Spec:
-            return await read_spec(patched(model.spec, body.spec), services.models)
+            # An alias may point elsewhere by now; only who names the source asks for that.
+            before = None if "source" in body.spec else model.spec
+            return await read_spec(patched(model.spec, body.spec), ns, services.models, before)
 
         if dry_run:
             return answer(forecast_out(await services.models.forecast_update(ns, name, revise)))

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from modelyard.api import schemas
+from modelyard.api.sources import with_source
 from modelyard.api.translate import field_problem, spec_in
 from modelyard.control.service import ModelService
 from modelyard.domain.errors import InvalidRequest, Problem
@@ -26,16 +28,25 @@ Path = tuple[int | str, ...]
 _ROUNDS = 5
 
 
-async def read_spec(document: Mapping[str, Any], models: ModelService) -> Spec:
-    """The spec that ``document`` spells.
+async def read_spec(
+    document: Mapping[str, Any], namespace: str, models: ModelService, before: Spec | None = None
+) -> Spec:
+    """The spec that ``document`` spells. Its source stands for what it means now, or, if it is the one of ``before``,
+    for what that was made of.
 
     Raises:
         InvalidRequest: with everything that is wrong with it.
     """
     try:
-        spec, problems = spec_in(schemas.Spec.model_validate(document))
+        body = schemas.Spec.model_validate(document)
     except ValidationError as error:
         raise InvalidRequest(await all_problems({"spec": document}, _under_spec(error), models)) from None
+    made_of = before.artifact if before is not None else None
+    artifact, problems = made_of, list[Problem]()
+    if before is None or made_of is None or body.engine != before.engine:
+        body, artifact, problems = await with_source(body, namespace, models, made_of)
+    spec, misspelt = spec_in(body)
+    spec, problems = replace(spec, artifact=artifact), problems + misspelt
     if problems:
         named = {p.path for p in problems}
         problems += [p for p in await models.problems(spec) if p.path not in named]

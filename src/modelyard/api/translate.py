@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from modelyard.api import schemas
 from modelyard.api.answers import spec_out
 from modelyard.domain import spec as wish
-from modelyard.domain.errors import Problem
+from modelyard.domain.errors import InvalidRequest, Problem
 from modelyard.domain.model import Quota
 from modelyard.domain.names import InvalidReference, parse_reference
 
@@ -35,6 +35,7 @@ def spec_in(body: schemas.Spec) -> tuple[wish.Spec, list[Problem]]:
     spec = wish.Spec(
         engine=engine,
         source=_canonical(body.source),
+        follow=body.follow,
         backend=body.backend,
         options=body.options,
         resources=wish.Resources(**_fields(body.resources)),
@@ -103,6 +104,9 @@ def field_problem(loc: tuple[int | str, ...], kind: str, message: str) -> Proble
     """A pydantic error in our words; ``loc`` becomes ``spec.options.command[0]``."""
     path = ""
     for part in loc:
+        if part == "[key]":
+            # A mapping's key is wrong, not what stands under it: its path says which.
+            continue
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
     code = {"missing": "required", "extra_forbidden": "unknown_field", "enum": "unknown_value"}.get(
         kind, "invalid_value"
@@ -112,6 +116,17 @@ def field_problem(loc: tuple[int | str, ...], kind: str, message: str) -> Proble
     if kind == "extra_forbidden":
         message = "There is no such field here; check its spelling."
     return Problem(path, code, message.removeprefix("Value error, "))
+
+
+def labels_in(items: Sequence[str] | None) -> dict[str, str]:
+    """What a query's ``label=key=value`` parameters ask for. Raises InvalidRequest."""
+    labels = {}
+    for item in items or ():
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise InvalidRequest([Problem("query.label", "invalid_value", f"{item!r}: write a label as key=value.")])
+        labels[key] = value
+    return labels
 
 
 def quota_in(body: schemas.QuotaIn, before: Quota = Quota()) -> Quota:

@@ -6,15 +6,16 @@ one is tried again and when a stop may kill are decisions of :mod:`modelyard.dom
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from modelyard.domain.capacity import Inventory, Ledger
 from modelyard.domain.errors import Problem
 from modelyard.domain.model import Instance, ModelRef, Target
 from modelyard.domain.observation import Exit
-from modelyard.domain.spec import Spec
+from modelyard.domain.spec import Artifact, Engine, Spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,19 @@ class Capabilities:
     drain: bool = True
     logs: bool = True
     scale_to_zero: bool = False
+
+
+class Artifacts(Protocol):
+    """Where a backend that runs instances on this machine has the files of registered models from."""
+
+    def lay_out(self, artifact: Artifact, engine: Engine, progress: Callable[[int, int], None]) -> Path:
+        """Have them on this machine, in the form that serves ``engine`` best, and say where what it loads is. Blocks;
+        ``progress`` is told of bytes done and of how many there are, from other threads.
+
+        Raises:
+            ModelyardError: they cannot be had, or are damaged
+            OSError: they cannot be written
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

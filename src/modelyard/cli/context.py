@@ -26,6 +26,7 @@ CHANGES = "Change models"
 UPDATES = "Update models"
 LOOK = "Look"
 SHARED = "What models share"
+REGISTRY = "Register models"
 
 
 class Output(StrEnum):

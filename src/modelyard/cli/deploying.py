@@ -82,6 +82,12 @@ def deploy(
         str | None, typer.Option("--strategy", help="Of updates: auto, surge or replace.", rich_help_panel=_HOW)
     ] = None,
     replicas: Annotated[int | None, typer.Option("--replicas", help="Instances.", rich_help_panel=_MANY)] = None,
+    follow: Annotated[
+        str | None,
+        typer.Option(
+            "--follow", help="Once its alias means another version: offer (default) or auto.", rich_help_panel=_HOW
+        ),
+    ] = None,
     least: Annotated[int | None, typer.Option("--min", help="At least so many.", rich_help_panel=_MANY)] = None,
     most: Annotated[int | None, typer.Option("--max", help="At most so many.", rich_help_panel=_MANY)] = None,
     target: Annotated[
@@ -132,6 +138,7 @@ def deploy(
     spec = {
         "engine": engine or ("command" if command_line else None),
         "source": specs.absolute_source(source, Path.cwd()) if source else None,
+        "follow": follow,
         "options": specs.options(option or [], command_line, port),
         "resources": {"cpu": cpu, "memory": memory, "gpus": gpus},
         "replicas": _replicas(replicas, least, most),

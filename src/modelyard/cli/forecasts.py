@@ -68,11 +68,12 @@ def change_table(changes: Iterable[FieldChange]) -> Table:
     made = table("FIELD", "BEFORE", "AFTER", "EFFECT", wrap=("BEFORE", "AFTER"))
     for change in changes:
         effect = _EFFECT.get(change.effect, change.effect)
-        made.add_row(escape(change.path), escape(_value(change.before)), escape(_value(change.after)), effect)
+        made.add_row(escape(change.path), escape(value_text(change.before)), escape(value_text(change.after)), effect)
     return made
 
 
-def _value(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """A field's value in a table."""
     import json
 
     if value is None:

@@ -25,6 +25,9 @@ PARTS = {
     "updates": ("update", "scale", "redeploy", "rollback", "rollout", "revisions", "diff"),
     "views": ("list", "status", "show", "operations", "version"),
     "traffic": ("predict", "logs", "events"),
+    "registry": ("register", "registry"),
+    "aliases": ("alias",),
+    "contents": ("push", "pull", "verify", "gc", "cleanup", "download"),
     "sites": ("capacity", "doctor", "namespace"),
 }
 

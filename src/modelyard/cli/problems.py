@@ -113,12 +113,14 @@ def _hint(error: ModelyardError) -> str:
     if isinstance(error, client.Unauthorized):
         return "The token is read from --token-file, MODELYARD_TOKEN, or admin.token in MODELYARD_HOME."
     if isinstance(error, client.NotFound):
+        if error.detail.startswith("There is no registered model"):
+            return "`modelyard registry list -A` shows which there are."
         missing = error.detail.startswith(("There is no model", "There is no such model"))
         return "`modelyard list -A` shows which models there are." if missing else ""
     if isinstance(error, client.VersionConflict):
         return "Somebody changed it in between: look at it again, and repeat the command."
     if any(field.path == "acknowledge_restart" for field in error.errors):
         return "With --acknowledge-restart it is done; with --dry-run it says what changes."
-    if error.code == "already_exists":
+    if error.code == "already_exists" and "registered" not in error.detail:
         return "`modelyard apply` changes a model that exists."
     return ""

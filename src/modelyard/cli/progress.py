@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from modelyard.cli.context import Cli
-from modelyard.cli.views import duration, released_text
+from modelyard.cli.views import amount, duration, released_text
 
 if TYPE_CHECKING:
     from modelyard.client import Operation
@@ -47,6 +47,34 @@ def spinning(cli: Cli, text: str) -> Generator[Callable[[str], None]]:
 
     tell(text)
     yield tell
+
+
+@contextmanager
+def moving(cli: Cli, text: str) -> Generator[Callable[[int, int], None]]:
+    """Show how far something is that moves bytes; the function given is told of bytes done and of how many there are,
+    by any thread. Without a terminal each quarter is a line."""
+    if not cli.err.is_terminal:
+        yield _quarters(cli, text)
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=cli.err, transient=True) as progress:
+        task = progress.add_task(text, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total or None)
+
+
+def _quarters(cli: Cli, text: str) -> Callable[[int, int], None]:
+    told = -1
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told
+        quarter = done * 4 // total if total else 4
+        if quarter > told:
+            told = quarter
+            cli.err.print(f"{text}: {amount(done)} of {amount(total)}", markup=False, soft_wrap=True)
+
+    return tell
 
 
 def finish(cli: Cli, operation: Operation, *, wait: bool, timeout: float | None = None, show: bool = True) -> Operation:

@@ -80,12 +80,9 @@ def events(
 ) -> None:
     """What happened to the models; the newest last."""
     if name is not None:
-        # An unknown name is an error, not an empty list.
-        found = cli.client.models.events(name, page_size=max(1, limit))
-        namespace: str | None = cli.client.namespace
-    else:
-        namespace = cli.namespace
-        found = cli.client.events(namespace=namespace, page_size=max(1, limit))
+        _check_known(cli, name)
+    namespace = cli.namespace if name is None else cli.client.namespace
+    found = cli.client.events(namespace=namespace, model=name, page_size=max(1, limit))
     latest = [event for _, event in zip(range(max(1, limit)), found, strict=False)]
     after = latest[0].id if latest else None
     shown = latest[:limit][::-1]
@@ -96,6 +93,19 @@ def events(
         _show_event(cli, event)
     for event in cli.client.watch(namespace=namespace, model=name, after=after or 0):
         _show_event(cli, event)
+
+
+def _check_known(cli: Cli, name: str) -> None:
+    """An unknown name is an error, not an empty list. Served models and registered ones have events."""
+    from modelyard.client import NotFound
+
+    try:
+        cli.client.models.status(name)
+    except NotFound as unknown:
+        try:
+            cli.client.registry.get(name)
+        except NotFound:
+            raise unknown from None
 
 
 def _show_event(cli: Cli, event: Event) -> None:

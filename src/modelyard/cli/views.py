@@ -229,6 +229,14 @@ def size(text: object) -> str:
     return f"{number / 2**30:.1f} GiB" if number >= 2**30 else f"{number / 2**20:.0f} MiB"
 
 
+def amount(count: int) -> str:
+    """Bytes, to three digits: ``4.93 KiB``."""
+    value, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while value >= 1000 and len(units) > 1:
+        value, units = value / 1024, units[1:]
+    return f"{value:.3g} {units[0]}"
+
+
 def status_view(now: Status, url: str) -> RenderableType:
     from rich.console import Group
     from rich.markup import escape
@@ -238,6 +246,9 @@ def status_view(now: Status, url: str) -> RenderableType:
         ("State", styled(now.state) + (f"  {escape(now.message)}" if now.state != "stopped" else "")),
         ("Revision", _revision(now)),
     ]
+    if now.artifact is not None:
+        newer = f"; its source means {now.artifact.newer} by now" if now.artifact.newer else ""
+        rows.append(("Version", escape(f"{now.artifact.version}{newer}")))
     if (last := now.last_transition) is not None:
         rows.append(("Since", f"{last.at:%Y-%m-%d %H:%M:%S} UTC ({ago(last.at)} ago), by {escape(last.actor)}"))
     rows += [(key, escape(text)) for key, text in _progress(now)]

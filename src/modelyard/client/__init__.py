@@ -27,6 +27,7 @@ from modelyard.client.errors import (
     Unreachable,
     VersionConflict,
 )
+from modelyard.client.registry_types import Alias, AliasMove, ModelVersion, RegisteredModel, VersionDiff
 from modelyard.client.sync import Modelyard
 from modelyard.client.tensors import Prediction
 from modelyard.client.types import (
@@ -49,8 +50,9 @@ from modelyard.client.types import (
 )
 
 __all__ = [
-    "ApiError", "AsyncModelyard", "Diff", "Event", "FieldChange", "FieldError", "Finding", "Forecast", "Instance",
-    "InvalidRequest", "LogLine", "Model", "ModelMetadata", "ModelRef", "Modelyard", "ModelyardError", "Namespace",
-    "NotFound", "NotRunning", "Operation", "OperationFailed", "Prediction", "Refused", "Revision", "ServerError",
-    "SiteCapacity", "Status", "Stopped", "TimedOut", "Unauthorized", "Unreachable", "VersionConflict",
+    "Alias", "AliasMove", "ApiError", "AsyncModelyard", "Diff", "Event", "FieldChange", "FieldError", "Finding",
+    "Forecast", "Instance", "InvalidRequest", "LogLine", "Model", "ModelMetadata", "ModelRef", "ModelVersion",
+    "Modelyard", "ModelyardError", "Namespace", "NotFound", "NotRunning", "Operation", "OperationFailed",
+    "Prediction", "Refused", "RegisteredModel", "Revision", "ServerError", "SiteCapacity", "Status", "Stopped",
+    "TimedOut", "Unauthorized", "Unreachable", "VersionConflict", "VersionDiff",
 ]  # fmt: skip

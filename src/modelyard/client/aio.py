@@ -14,6 +14,7 @@ import msgspec
 
 from modelyard.client import calls, tensors, types
 from modelyard.client.aio_models import AsyncModels
+from modelyard.client.aio_registry import AsyncRegistry
 from modelyard.client.errors import InvalidRequest, ModelyardError, NotRunning
 from modelyard.client.locate import locate
 from modelyard.client.waiting import OperationWait, Patience
@@ -23,7 +24,7 @@ R = TypeVar("R")
 
 
 class AsyncModelyard:
-    """A Modelyard: ``models``, ``operations``, ``namespaces``, :meth:`predict` and :meth:`watch`.
+    """A Modelyard: ``models``, ``registry``, ``operations``, ``namespaces``, :meth:`predict` and :meth:`watch`.
 
     URL and token are found as :mod:`modelyard.client.locate` says unless they are given. ``namespace``
     is the one that methods use when they are given none. Requests that may safely be sent again are,
@@ -50,6 +51,7 @@ class AsyncModelyard:
         self._http = httpx2.AsyncClient(base_url=self.url, headers=headers, transport=transport, trust_env=False)
         self._metadata: dict[tuple[str, str, str], types.ModelMetadata] = {}
         self.models = AsyncModels(self)
+        self.registry = AsyncRegistry(self)
         self.operations = AsyncOperations(self)
         self.namespaces = AsyncNamespaces(self)
 

@@ -16,6 +16,7 @@ from modelyard.client import calls, tensors, types
 from modelyard.client.errors import InvalidRequest, ModelyardError, NotRunning
 from modelyard.client.locate import locate
 from modelyard.client.sync_models import Models
+from modelyard.client.sync_registry import Registry
 from modelyard.client.waiting import OperationWait, Patience
 
 T = TypeVar("T")
@@ -23,7 +24,7 @@ R = TypeVar("R")
 
 
 class Modelyard:
-    """A Modelyard: ``models``, ``operations``, ``namespaces``, :meth:`predict` and :meth:`watch`.
+    """A Modelyard: ``models``, ``registry``, ``operations``, ``namespaces``, :meth:`predict` and :meth:`watch`.
 
     URL and token are found as :mod:`modelyard.client.locate` says unless they are given. ``namespace``
     is the one that methods use when they are given none. Requests that may safely be sent again are,
@@ -50,6 +51,7 @@ class Modelyard:
         self._http = httpx2.Client(base_url=self.url, headers=headers, transport=transport, trust_env=False)
         self._metadata: dict[tuple[str, str, str], types.ModelMetadata] = {}
         self.models = Models(self)
+        self.registry = Registry(self)
         self.operations = Operations(self)
         self.namespaces = Namespaces(self)
 

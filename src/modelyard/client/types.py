@@ -112,6 +112,14 @@ class Preempted(msgspec.Struct, kw_only=True):
     at: datetime
 
 
+class Artifact(msgspec.Struct, kw_only=True):
+    """The registered version that a model is made of; ``newer``: the one that its source means by now."""
+
+    version: str
+    manifest: str = ""
+    newer: str | None = None
+
+
 class Status(Resource):
     """All that is observed of a model; ``released`` says what a verified stop gave back,
     ``rolled_back_from`` which generation failed, so that an earlier one serves (``serving_generation``)."""
@@ -136,6 +144,7 @@ class Status(Resource):
     rollout: Rollout | None = None
     scale: Scale | None = None
     preempted: Preempted | None = None
+    artifact: Artifact | None = None
     released: dict[str, Any] | None = None
     failure: Failure | None = None
     retry_at: datetime | None = None
@@ -159,7 +168,7 @@ class Model(Resource):
 
 class Revision(Resource):
     """The frozen spec of one generation. ``current`` is in effect, ``good`` was fully ready; ``failure`` says why its
-    rollout was given up."""
+    rollout was given up; ``artifact`` is the registered version that it is made of."""
 
     generation: int
     spec: dict[str, Any]
@@ -168,6 +177,7 @@ class Revision(Resource):
     reason: str = ""
     current: bool = False
     good: bool = False
+    artifact: str | None = None
     failure: Failure | None = None
 
 

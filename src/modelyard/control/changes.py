@@ -78,6 +78,10 @@ class ChangeFeed:
         if self.on_gap is not None:
             self.on_gap()
 
+    def stir_followers(self) -> None:
+        """Events were written by another door than :meth:`commit`."""
+        self._wake(_FOLLOWERS)
+
     async def wait_operation(self, operation_id: str, timeout: float) -> Operation:
         """The operation once it is done, or as it stands after ``timeout`` seconds.
 

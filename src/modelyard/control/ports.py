@@ -11,8 +11,9 @@ from modelyard.domain.capacity import Claim, Inventory
 from modelyard.domain.commands import Change
 from modelyard.domain.errors import Unavailable
 from modelyard.domain.model import Amount, DrainReport, Event, Model, ModelRef, Namespace, Quota, Revision
+from modelyard.domain.names import Registered
 from modelyard.domain.operations import Operation
-from modelyard.domain.spec import Spec
+from modelyard.domain.spec import Artifact, Engine, Spec
 from modelyard.domain.states import State
 
 T = TypeVar("T")
@@ -182,6 +183,26 @@ class Sites(Protocol):
         """What others commit, as they do; None when some of it may have been missed."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """What a registered source stands for now, and the engine that runs it: the one asked for, or what its files
+    tell."""
+
+    engine: Engine
+    artifact: Artifact
+
+
+class Sources(Protocol):
+    """Finds out what registered models stand for."""
+
+    async def resolve(self, namespace: str, source: Registered, engine: Engine | None) -> Resolved:
+        """Raises InvalidRequest, at ``spec.source`` or ``spec.engine``: there is no such version, or no engine that
+        could run it."""
+
+    async def version(self, namespace: str, source: Registered) -> str | None:
+        """The version that it means now; None where it means nothing any more."""
+
+
 class Store(Protocol):
     """All writes of a model go through :meth:`commit`: one change, one transaction."""
 
@@ -209,6 +230,9 @@ class Store(Protocol):
     async def model_versions(self, site: str | None = None) -> Mapping[ModelRef, int]:
         """Every model of ``site`` (None: of all) with its version: cheap, so that whoever keeps models at
         hand can find out which have changed."""
+
+    async def following(self, site: str) -> Sequence[str]:
+        """The uids of the site's models that follow their source (``follow: auto``)."""
 
     async def models_of(self, site: str) -> Sequence[Model]:
         """Every model of ``site``."""

@@ -16,7 +16,7 @@ from modelyard.backends.port import Backend
 from modelyard.control.capacity import CapacityViews
 from modelyard.control.changes import ChangeFeed
 from modelyard.control.forecast import Forecast, forecast_start, forecast_update
-from modelyard.control.ports import Idempotency, ModelQuery, Store
+from modelyard.control.ports import Idempotency, ModelQuery, Resolved, Sources, Store
 from modelyard.domain import commands, states
 from modelyard.domain.capacity import NOTHING, Inventory, amount_of, left_of
 from modelyard.domain.commands import Asked, Change
@@ -33,9 +33,9 @@ from modelyard.domain.errors import (
     VersionConflict,
 )
 from modelyard.domain.model import Model, ModelRef, Revision, StopMode
-from modelyard.domain.names import name_problem
+from modelyard.domain.names import FileSource, InvalidReference, name_problem, parse_reference
 from modelyard.domain.operations import Operation, OperationKind
-from modelyard.domain.spec import BackendName, Spec
+from modelyard.domain.spec import BackendName, Engine, Spec
 from modelyard.domain.states import Command, RunState, State
 from modelyard.domain.validation import spec_problems
 
@@ -85,6 +85,7 @@ class ModelService:
         clock: Clock,
         *,
         site: str = "",
+        sources: Sources | None = None,
     ) -> None:
         self._store = store
         self._feed = feed
@@ -92,6 +93,7 @@ class ModelService:
         self._capacity = capacity
         self._clock = clock
         self._site = site
+        self._sources = sources
 
     async def get(self, namespace: str, name: str) -> Model:
         """Raises NotFound, naming what is missing: the model or its namespace."""
@@ -375,6 +377,28 @@ class ModelService:
         if caller.idempotency is None:
             return None
         return await self._store.recall(caller.idempotency)
+
+    async def resolve(self, namespace: str, source: str | None, engine: Engine | None) -> Resolved | None:
+        """What ``source`` stands for now; None where it is no registered model. Raises InvalidRequest."""
+        try:
+            reference = None if source is None else parse_reference(source)
+        except InvalidReference:
+            return None  # the rules say so
+        if reference is None or isinstance(reference, FileSource) or self._sources is None:
+            return None
+        return await self._sources.resolve(namespace, reference, engine)
+
+    async def newer(self, models: Sequence[Model]) -> Mapping[str, str]:
+        """By uid, the version that a model's source means by now, where that is not the one that it is made of."""
+        found: dict[str, str] = {}
+        for model in models:
+            reference, artifact = model.spec.registered, model.spec.artifact
+            if reference is None or artifact is None or self._sources is None:
+                continue
+            version = await self._sources.version(model.namespace, reference)
+            if version is not None and version != artifact.version:
+                found[model.uid] = version
+        return found
 
     async def problems(self, spec: Spec, *, launches: bool = True) -> list[Problem]:
         """Everything wrong with ``spec``: by the rules, and, if anything is launched from it, by what its backend

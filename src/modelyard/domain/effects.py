@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
+from modelyard.domain.differing import differing
 from modelyard.domain.spec import Spec
 
 
@@ -25,10 +26,11 @@ class Effect(StrEnum):
         return self in (Effect.CONTAINER, Effect.ROLLOUT)
 
 
-# Every field of a spec, by its first name.
+# Every field of a spec, by its first name; see :func:`effect_of`.
 EFFECTS: Mapping[str, Effect] = {
     "description": Effect.METADATA,
     "labels": Effect.METADATA,
+    "follow": Effect.METADATA,
     "groups": Effect.METADATA,
     "public": Effect.METADATA,
     "limits": Effect.METADATA,
@@ -43,6 +45,7 @@ EFFECTS: Mapping[str, Effect] = {
     "container": Effect.CONTAINER,
     "engine": Effect.ROLLOUT,
     "source": Effect.ROLLOUT,
+    "artifact": Effect.ROLLOUT,
     "options": Effect.ROLLOUT,
     "resources": Effect.ROLLOUT,
     "trusted": Effect.ROLLOUT,
@@ -65,8 +68,8 @@ def changes(old: Spec, new: Spec) -> tuple[FieldChange, ...]:
     """Every field that differs, in the order of the spec."""
     found = []
     for part in fields(Spec):
-        effect = EFFECTS[part.name]
-        for path, before, after in _differences(part.name, getattr(old, part.name), getattr(new, part.name)):
+        effect = effect_of(part.name, old, new)
+        for path, before, after in differing(part.name, getattr(old, part.name), getattr(new, part.name)):
             found.append(FieldChange(path=path, before=before, after=after, effect=effect))
     return tuple(found)
 
@@ -76,22 +79,12 @@ def needs_new_instances(old: Spec, new: Spec) -> bool:
     if old is new:
         # As of nearly every model of a page.
         return False
-    return any(effect.replaces and getattr(old, name) != getattr(new, name) for name, effect in EFFECTS.items())
+    return any(effect_of(n, old, new).replaces and getattr(old, n) != getattr(new, n) for n in EFFECTS)
 
 
-def _differences(path: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
-    if old == new:
-        return
-    before, after = _parts(old), _parts(new)
-    if before is None or after is None:
-        yield path, old, new
-        return
-    for name in dict.fromkeys([*before, *after]):
-        yield from _differences(f"{path}.{name}", before.get(name), after.get(name))
-
-
-def _parts(value: Any) -> Mapping[str, Any] | None:
-    """What a value is made of; None for one that is compared whole."""
-    if is_dataclass(value):
-        return {part.name: getattr(value, part.name) for part in fields(value)}
-    return value if isinstance(value, Mapping) else None
+def effect_of(name: str, old: Spec, new: Spec) -> Effect:
+    """What a change of the field ``name`` does, going from ``old`` to ``new``."""
+    if name == "source" and old.artifact is not None and old.artifact == new.artifact:
+        # Other words for the same bytes.
+        return Effect.METADATA
+    return EFFECTS[name]

@@ -7,18 +7,13 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from modelyard.domain.errors import Problem
+from modelyard.domain.versions import InvalidRange, is_range, is_version, parse_range
 
 DEFAULT_NAMESPACE = "default"
 NAME_RULE = "1 to 63 lower-case letters, digits and hyphens, starting with a letter and ending with a letter or digit"
 
 _NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 _ALIAS = re.compile(r"[a-z](?:[a-z0-9._-]{0,61}[a-z0-9])?\Z")
-# Semantic Versioning 2.0.0 (https://semver.org, the suggested expression of its FAQ).
-_SEMVER = re.compile(
-    r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
-    r"(?:-((?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)(?:\.(?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*))*))?"
-    r"(?:\+([0-9a-zA-Z-]+(?:\.[0-9a-zA-Z-]+)*))?\Z"
-)
 _LABEL_KEY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?\Z")
 
 
@@ -29,6 +24,11 @@ def is_name(text: str) -> bool:
 
 def is_label_key(text: str) -> bool:
     return _LABEL_KEY.match(text) is not None
+
+
+def is_alias(text: str) -> bool:
+    """Whether ``text`` may name an alias: nothing that reads as a version or a range of versions may."""
+    return _ALIAS.match(text) is not None and not is_range(text)
 
 
 def name_problem(path: str, text: str) -> Problem | None:
@@ -73,11 +73,23 @@ class RegisteredAlias:
         return f"{self.name}@{self.alias}"
 
 
-Reference = FileSource | RegisteredVersion | RegisteredAlias
+@dataclass(frozen=True, slots=True)
+class RegisteredRange:
+    """The newest version of a registered model in a range, by the range's one spelling: ``pat@^1.4``, ``pat@1.4``."""
+
+    name: str
+    range: str
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.range}"
+
+
+Registered = RegisteredVersion | RegisteredAlias | RegisteredRange
+Reference = FileSource | Registered
 
 
 def parse_reference(text: str) -> Reference:
-    """Read a model's source: ``name``, ``name@1.2.0``, ``name@stable``, ``file:///path`` or ``/path``.
+    """Read a model's source: ``name``, ``name@1.2.0``, ``name@^1.2``, ``name@stable``, ``file:///path`` or ``/path``.
 
     Raises:
         InvalidReference: with a sentence that says what to write instead.
@@ -104,13 +116,26 @@ def parse_reference(text: str) -> Reference:
         raise InvalidReference(
             f"{name!r} is not the name of a registered model ({NAME_RULE}); a path starts with '/' or file://."
         )
-    if not at:
-        return RegisteredAlias(name, "latest")
-    if _SEMVER.match(pick):
-        return RegisteredVersion(name, pick)
-    if _ALIAS.match(pick):
-        return RegisteredAlias(name, pick)
-    raise InvalidReference(f"{pick!r} is neither a semantic version (1.2.0) nor an alias (stable).")
+    return parse_pick(name, pick if at else "latest")
+
+
+def parse_pick(name: str, pick: str) -> Registered:
+    """Read which version of the registered model ``name`` is meant: a version, a range or an alias.
+
+    Raises:
+        InvalidReference: with a sentence that says what to write instead.
+    """
+    try:
+        # One spelling a range: =1.2.0 is the version.
+        pick = parse_range(pick).text
+    except InvalidRange:
+        if _ALIAS.match(pick):
+            return RegisteredAlias(name, pick)
+        raise InvalidReference(
+            f"{pick!r} is neither a semantic version (1.2.0; no build metadata), a range of them (^1.2) nor an alias "
+            "(stable)."
+        ) from None
+    return RegisteredVersion(name, pick) if is_version(pick) else RegisteredRange(name, pick)
 
 
 def _file_source(path: str) -> FileSource:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from modelyard.domain.names import FileSource, parse_reference
+from modelyard.domain.names import FileSource, InvalidReference, Registered, parse_reference
 
 
 class Engine(StrEnum):
@@ -61,6 +61,13 @@ class Strategy(StrEnum):
     AUTO = "auto"  # surge where a new instance fits beside the old ones, else replace
     SURGE = "surge"  # new before old
     REPLACE = "replace"  # old released before new
+
+
+class Follow(StrEnum):
+    """What happens when the alias or range that is a model's source comes to mean another version."""
+
+    OFFER = "offer"  # the status says so
+    AUTO = "auto"  # it is rolled to it
 
 
 class Metric(StrEnum):
@@ -184,15 +191,29 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """The bytes that a registered source stood for when the revision was made: the ``version`` and its ``manifest``.
+    ``entry`` is the file in it that the engine loads; empty for the whole folder."""
+
+    version: str
+    manifest: str
+    entry: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
     """The whole wish. One frozen copy of it a generation is a revision.
 
+    ``artifact`` is what ``source`` was resolved to, where that is a registered model: an alias that moves later
+    changes no revision.
     ``priority`` orders the queue, highest first; ``pin`` keeps the model from making room for others;
     ``groups`` are those who may see and call it.
     """
 
     engine: Engine
     source: str | None = None
+    artifact: Artifact | None = None
+    follow: Follow = Follow.OFFER
     backend: BackendName = BackendName.LOCAL
     options: Mapping[str, Any] = field(default_factory=dict)
     resources: Resources = Resources()
@@ -217,11 +238,20 @@ class Spec:
 
     @property
     def source_path(self) -> str | None:
-        """The local path of the source, None when the engine needs none."""
+        """The local path of the source; None when the engine needs none, and for a registered model."""
         if self.source is None:
             return None
         reference = parse_reference(self.source)
         return reference.path if isinstance(reference, FileSource) else None
+
+    @property
+    def registered(self) -> Registered | None:
+        """The registered model that is the source; None for any other source, and one that cannot be read."""
+        try:
+            reference = None if self.source is None else parse_reference(self.source)
+        except InvalidReference:
+            return None
+        return None if isinstance(reference, FileSource) else reference
 
     @property
     def base(self) -> int:

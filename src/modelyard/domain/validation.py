@@ -49,13 +49,14 @@ def _source_problems(spec: Spec) -> Iterator[Problem]:
         yield Problem("source", "invalid_source", str(error))
         return
     if not isinstance(reference, FileSource):
-        yield Problem(
-            "source",
-            "unresolved_source",
-            f"No registry is connected, so {reference} cannot be resolved: give file:///path/to/model.",
-        )
-        return
-    if spec.engine is Engine.SKLEARN and reference.path.lower().endswith(PICKLE_SUFFIXES) and not spec.trusted:
+        if spec.artifact is None:
+            message = f"{reference} has not been resolved to a version: give file:///path/to/model."
+            yield Problem("source", "unresolved_source", message)
+            return
+        path = spec.artifact.entry
+    else:
+        path = reference.path
+    if spec.engine is Engine.SKLEARN and path.lower().endswith(PICKLE_SUFFIXES) and not spec.trusted:
         yield Problem(
             "source",
             "untrusted_pickle",

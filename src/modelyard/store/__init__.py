@@ -7,6 +7,7 @@ No rule of the domain lives here except as a constraint that guards against brea
 store.py         the store itself: the port's methods, each one transaction
 commit.py        the one write path of a model: model, revision, operations, events together
 models.py ...    the queries, one module a table
+catalog.py       the registry's port; shelf.py: one registered model inside a transaction
 pages.py         keyset page tokens
 codec.py         domain objects to JSON documents and back
 salvage.py       what can be read of documents of another version

@@ -16,6 +16,7 @@ from modelyard.control.ports import Holder
 from modelyard.domain.capacity import Inventory
 from modelyard.domain.model import Quota, Target
 from modelyard.domain.operations import Step
+from modelyard.domain.registry import About, Identity, Notes
 
 # A JSON column's raw content: text from SQLite, bytes from psycopg.
 Raw = str | bytes
@@ -63,3 +64,6 @@ decode_mapping: Final = msgspec.json.Decoder(dict[str, Any]).decode
 decode_quota: Final = msgspec.json.Decoder(Quota).decode
 decode_inventory: Final = msgspec.json.Decoder(Inventory).decode
 decode_holder: Final = msgspec.json.Decoder(Holder).decode
+decode_about: Final = msgspec.json.Decoder(About).decode
+decode_identity: Final = msgspec.json.Decoder(Identity).decode
+decode_notes: Final = msgspec.json.Decoder(Notes).decode

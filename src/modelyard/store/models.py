@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from modelyard.control.ports import MODEL_SORTS, Fence, ModelQuery, Page
 from modelyard.domain.errors import AlreadyExists, VersionConflict
 from modelyard.domain.model import Model, ModelRef
-from modelyard.domain.spec import Spec
+from modelyard.domain.spec import Follow, Spec
 from modelyard.domain.states import RunState, State
 from modelyard.store import namespaces, revisions, sites
 from modelyard.store.codec import encode
@@ -26,6 +26,11 @@ from modelyard.store.tables import revisions as revision_rows
 _LONGEST_SEARCH: Final = 64
 
 _target = revision_rows.alias("target")
+_is_target: Final = (
+    (_target.c.model_uid == models.c.uid)
+    & (_target.c.generation == models.c.target_generation)
+    & (models.c.target_generation != models.c.generation)
+)
 # The target's spec comes along only where it is not the newest: one query whatever the number of models.
 _SELECT: Final = sa.select(
     models.c.uid,
@@ -42,14 +47,7 @@ _SELECT: Final = sa.select(
     models.c.site,
     models.c.state,
     models.c.target_generation,
-).select_from(
-    models.outerjoin(
-        _target,
-        (_target.c.model_uid == models.c.uid)
-        & (_target.c.generation == models.c.target_generation)
-        & (models.c.target_generation != models.c.generation),
-    )
-)
+).select_from(models.outerjoin(_target, _is_target))
 _BY_NAME: Final = _SELECT.where(
     models.c.namespace == sa.bindparam("in_namespace"), models.c.name == sa.bindparam("named")
 )
@@ -180,6 +178,22 @@ def _model(row: Any) -> Model:
         version=version,
         site=site,
     )
+
+
+def following(connection: sa.Connection, site: str) -> Sequence[str]:
+    """The uids of models that follow their source."""
+    follows = models.c.spec["follow"].as_string() == str(Follow.AUTO)
+    return list(connection.scalars(sa.select(models.c.uid).where(models.c.site == site, follows)))
+
+
+def manifests_served(connection: sa.Connection) -> frozenset[str]:
+    """Of the registered versions that models which are to run are made of, by their newest spec and their target's."""
+    found: set[str] = set()
+    for source, table in ((models, models), (models.join(_target, _is_target), _target)):
+        manifest = table.c.spec[("artifact", "manifest")].as_string()
+        runs = models.c.desired == str(RunState.RUNNING)
+        found.update(connection.scalars(sa.select(manifest).select_from(source).where(runs, manifest.is_not(None))))
+    return frozenset(found)
 
 
 # ------------------------------------------------------------------------------------------- writing

@@ -11,7 +11,7 @@ from modelyard.domain.errors import AlreadyExists, NotFound, Refused
 from modelyard.domain.model import Namespace, Quota
 from modelyard.store.codec import decode_quota, encode
 from modelyard.store.dialects import insert_new
-from modelyard.store.tables import models, namespaces
+from modelyard.store.tables import models, namespaces, registered_models
 
 _SELECT = sa.select(namespaces)
 
@@ -47,13 +47,20 @@ def set_quota(connection: sa.Connection, name: str, quota: Quota) -> Namespace:
 
 
 def delete(connection: sa.Connection, name: str) -> None:
-    """Raises Refused (``not_empty``) while it holds models, NotFound if there is none."""
+    """Raises Refused (``not_empty``) while it holds models, served or registered, NotFound if there is none."""
     # The lock keeps a model from being created between the count and the delete.
     if connection.execute(_SELECT.where(namespaces.c.name == name).with_for_update()).first() is None:
         raise missing(name)
     count = connection.scalar(sa.select(sa.func.count()).where(models.c.namespace == name))
     if count:
         raise Refused("not_empty", f"The namespace {name!r} holds {count} model(s). Delete them first.")
+    registered = sa.select(sa.func.count()).where(registered_models.c.namespace == name)
+    if count := connection.scalar(registered):
+        raise Refused(
+            "not_empty",
+            f"The namespace {name!r} holds {count} registered model(s), with those that were deleted and can still be "
+            "restored. Delete them with a grace of 0 first.",
+        )
     connection.execute(sa.delete(namespaces).where(namespaces.c.name == name))
 
 

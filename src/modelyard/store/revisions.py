@@ -64,3 +64,9 @@ def list_of(connection: sa.Connection, model_uid: str) -> Sequence[Revision]:
         )
         for row in rows
     ]
+
+
+def manifests(connection: sa.Connection) -> frozenset[str]:
+    """Those of the registered versions that the revisions of all models are made of."""
+    manifest = revisions.c.spec[("artifact", "manifest")].as_string()
+    return frozenset(connection.scalars(sa.select(manifest).where(manifest.is_not(None)).distinct()))

@@ -30,6 +30,7 @@ from modelyard.domain.operations import Operation
 from modelyard.domain.spec import Spec
 from modelyard.store import events, extracts, handover, holdings, models, namespaces, news, operations, revisions, sites
 from modelyard.store import idempotency as keys
+from modelyard.store.catalog import SqlCatalog
 from modelyard.store.commit import commit
 from modelyard.store.database import Database, Work
 from modelyard.store.engine import connect
@@ -51,6 +52,8 @@ class SqlStore(Store, Sites):
     def __init__(self, database: Database) -> None:
         self._database = database
         self.shared = database.shared
+        # The registry's part of the same database.
+        self.catalog = SqlCatalog(database)
         # Tells our own news from that of others.
         self._origin = secrets.token_hex(4)
 
@@ -80,7 +83,7 @@ class SqlStore(Store, Sites):
 
     async def tidy(self) -> int:
         """Forget idempotency keys older than 24 hours and return how many; the control process calls it
-        hourly. Nothing else is ever removed."""
+        hourly. It removes nothing else (what the registry forgets, it forgets by :meth:`SqlCatalog.purge`)."""
         return await self._database.write(lambda c: keys.tidy(c, datetime.now(UTC)))
 
     def _page(self, size: int) -> Callable[[Work[T]], Awaitable[T]]:
@@ -117,6 +120,9 @@ class SqlStore(Store, Sites):
 
     async def model_versions(self, site: str | None = None) -> Mapping[ModelRef, int]:
         return await self._database.read(lambda c: models.versions(c, site))
+
+    async def following(self, site: str) -> Sequence[str]:
+        return await self._database.read(lambda c: models.following(c, site))
 
     async def models_of(self, site: str) -> Sequence[Model]:
         found: list[Model] = []

@@ -161,3 +161,80 @@ idempotency_keys = Table(
     _column("operation_id", Str),
     _column("created_at", Utc),
 )
+
+registered_models = Table(
+    "registered_models",
+    metadata,
+    _column("uid", Str, key=True),
+    _column("namespace", Str),
+    _column("name", Str),
+    _column("series", Str),
+    _column("version", BigInteger),
+    _column("created_at", Utc),
+    _column("updated_at", Utc),
+    _column("deleted_at", Utc, null=True),
+    _column("purge_at", Utc, null=True),
+    _column("searched", Str),
+    _column("about", Document),
+)
+
+registered_model_labels = Table(
+    "registered_model_labels",
+    metadata,
+    _column("model_uid", Str, key=True),
+    _column("key", Str, key=True),
+    _column("value", Str),
+)
+
+registered_versions = Table(
+    "registered_versions",
+    metadata,
+    _column("model_uid", Str, key=True),
+    _column("version", Str, key=True),
+    _column("precedence", Str),
+    _column("prerelease", Boolean),
+    _column("framework", Str),
+    _column("manifest", Str),
+    _column("edits", BigInteger),
+    _column("published_at", Utc),
+    _column("published_by", Str),
+    _column("reason", Str),
+    _column("deleted_at", Utc, null=True),
+    _column("purge_at", Utc, null=True),
+    _column("identity", Document),
+    _column("notes", Document),
+    _column("card", Str),
+)
+
+version_aliases = Table(
+    "version_aliases",
+    metadata,
+    _column("model_uid", Str, key=True),
+    _column("alias", Str, key=True),
+    _column("version", Str),
+    _column("moves", BigInteger),
+)
+
+alias_moves = Table(
+    "alias_moves",
+    metadata,
+    _column("model_uid", Str, key=True),
+    _column("alias", Str, key=True),
+    _column("number", BigInteger, key=True),
+    _column("kind", Str),
+    _column("before", Str, null=True),
+    _column("after", Str, null=True),
+    _column("at", Utc),
+    _column("actor", Str),
+    _column("reason", Str),
+)
+
+buried_versions = Table(
+    "buried_versions",
+    metadata,
+    _column("namespace", Str, key=True),
+    _column("name", Str, key=True),
+    _column("version", Str, key=True),
+    _column("manifest", Str),
+    _column("buried_at", Utc),
+)

@@ -47,6 +47,7 @@ class Revision(BaseModel):
     reason: str
     current: bool = Field(description="The one in effect.")
     good: bool = Field(description="The last one that was fully ready: a failed update goes back to it.")
+    artifact: str | None = Field(description="The registered version that it is made of.")
     failure: Failure | None = Field(description="Why its rollout was given up, if it was.")
 
 

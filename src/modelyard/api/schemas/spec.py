@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from modelyard.api.schemas.base import Duration, Flag, In, Size, Whole
-from modelyard.domain.spec import BackendName, Engine, Metric, ModelType, Preempt, Strategy
+from modelyard.domain.spec import BackendName, Engine, Follow, Metric, ModelType, Preempt, Strategy
 
 
 class Resources(In):
@@ -93,7 +93,15 @@ class Spec(In):
     """What is wanted of a model."""
 
     engine: Engine | None = Field(None, description="May be left out when the source's suffix names it.")
-    source: str | None = Field(None, description="Where the weights are.", examples=["file:///models/digits.onnx"])
+    source: str | None = Field(
+        None,
+        description="Where the weights are: a file or folder of this machine, or a registered model (pat@1.4.2, "
+        "pat@stable, pat@^1.4), which means the version that it names when the source is set.",
+        examples=["file:///models/digits.onnx", "pat@stable"],
+    )
+    follow: Follow = Field(
+        Follow.OFFER, description="Once the source's alias or range means another version: say so, or roll to it."
+    )
     backend: BackendName = BackendName.LOCAL
     options: dict[str, Any] = Field(default_factory=dict, description="The engine's own options.")
     resources: Resources = Field(default_factory=Resources)

@@ -156,11 +156,20 @@ class Status(BaseModel):
     rollout: RolloutStatus | None
     scale: Scale | None
     preempted: Preempted | None
+    artifact: Artifact | None = Field(description="The registered version that the newest revision is made of.")
     released: Released | None
     failure: Failure | None
     rolled_back_from: int | None = Field(description="The generation that failed and was given up.")
     retry_at: datetime | None
     allowed_commands: list[Command]
+
+
+class Artifact(BaseModel):
+    """What a registered source stands for."""
+
+    version: str
+    manifest: str = Field(description="The digest that names the version's bytes.")
+    newer: str | None = Field(description="The version that the source means by now, if that is another one.")
 
 
 class Model(BaseModel):

@@ -21,7 +21,7 @@ from modelyard.backends.local.launching import Site
 from modelyard.backends.local.leftovers import Leftovers
 from modelyard.backends.local.logs import Logs
 from modelyard.backends.local.process import Census, Tree, end_all, in_thread
-from modelyard.backends.port import BackendObservation, Capabilities, LogLine, Member, Orphan
+from modelyard.backends.port import Artifacts, BackendObservation, Capabilities, LogLine, Member, Orphan
 from modelyard.domain.capacity import Holding, Inventory, Ledger
 from modelyard.domain.errors import Problem
 from modelyard.domain.model import Failure, ModelRef, Target
@@ -49,13 +49,15 @@ class LocalBackend:
         settings: where the home is.
         worker: the command that runs a worker; the instance's folder is appended.
         launcher: the command that becomes the ``command`` engine's server; likewise.
+        artifacts: has the files of registered models.
     """
 
     capabilities = Capabilities(replicas=True, gpus=True, drain=True, logs=True, scale_to_zero=True)
 
     def __init__(
-        self, settings: Settings, *, worker: tuple[str, ...] = _WORKER, launcher: tuple[str, ...] = _LAUNCHER
-    ) -> None:
+        self, settings: Settings, *, worker: tuple[str, ...] = _WORKER, launcher: tuple[str, ...] = _LAUNCHER,
+        artifacts: Artifacts | None = None,
+    ) -> None:  # fmt: skip
         self._logs = Logs(settings.logs_dir)
         self._site = Site(
             instances_dir=settings.instances_dir,
@@ -66,6 +68,7 @@ class LocalBackend:
             inherited=dict(os.environ),
             changed=self._changed,
             live=self._live_ids,
+            artifacts=artifacts,
             devices=Devices(settings.declared_gpus, os.environ.get("CUDA_VISIBLE_DEVICES")),
         )
         self._inventory: Inventory | None = None

@@ -54,7 +54,8 @@ DEVICE_VARIABLES: Final = (
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
     """All that an instance is launched from. ``port``: of the ``command`` engine's server, else None;
-    ``devices``: the ids of those that are its own."""
+    ``devices``: the ids of those that are its own; ``source``: the path of what it loads, where the spec names a
+    registered model."""
 
     id: str
     ref: ModelRef
@@ -64,6 +65,7 @@ class Launch:
     secret: str = field(repr=False)
     port: int | None = None
     devices: tuple[str, ...] = ()
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,7 +230,7 @@ def _for_worker(launch: Launch) -> Mapping[str, Any]:
         "generation": launch.target.generation,
         "epoch": launch.target.epoch,
         "engine": spec.engine,
-        "source": spec.source_path,
+        "source": launch.source or spec.source_path,
         "options": options,
         "trusted": spec.trusted,
         "resources": {"cpu": spec.resources.cpu, "memory": spec.resources.memory},

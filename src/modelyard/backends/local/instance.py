@@ -25,7 +25,7 @@ from modelyard import tasks
 from modelyard.backends.local import process
 from modelyard.backends.local.files import InstanceFiles, Launch, Ready
 from modelyard.backends.local.health import Health, Lost, Unfit
-from modelyard.backends.local.launching import LaunchFailed, Site, launch_process
+from modelyard.backends.local.launching import LaunchFailed, Site, launch_process, with_source
 from modelyard.backends.local.logs import cut
 from modelyard.backends.local.ports import PortInUse
 from modelyard.backends.local.probe import (
@@ -242,8 +242,23 @@ class LocalInstance:
             except PortInUse as error:
                 raise LaunchFailed(Failure(code="port_in_use", message=str(error))) from error
             self.launch = replace(self.launch, port=port)
+        await self._have_source()
         self._watch_process(await launch_process(site, self.files, self.launch))
         site.changed(self.launch.ref)
+
+    async def _have_source(self) -> None:
+        """Raises LaunchFailed; also when it is asked to end meanwhile."""
+        if self.launch.spec.artifact is None:
+            return
+        having = asyncio.ensure_future(with_source(self._site, self.launch, self._say))
+        asked = asyncio.ensure_future(self._asked.wait())
+        try:
+            await asyncio.wait((having, asked), return_when=asyncio.FIRST_COMPLETED)
+            if self._deadline is not None:
+                raise LaunchFailed(Failure(code="cancelled", message="It was asked to end before it was launched."))
+            self.launch = having.result()
+        finally:
+            await tasks.stop(having, asked)
 
     def _watch_process(self, handle: Handle | None) -> None:
         self._handle = handle

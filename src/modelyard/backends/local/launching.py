@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import signal
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from modelyard.backends.local import process
 from modelyard.backends.local.devices import Devices
@@ -16,6 +19,9 @@ from modelyard.backends.local.files import InstanceFiles, Launch, environment
 from modelyard.backends.local.logs import Logs
 from modelyard.backends.local.ports import Ports
 from modelyard.backends.local.process import Handle, in_thread
+from modelyard.backends.local.threads import apart
+from modelyard.backends.port import Artifacts
+from modelyard.domain.errors import ModelyardError
 from modelyard.domain.model import Failure, ModelRef
 from modelyard.domain.spec import Engine
 
@@ -25,7 +31,8 @@ class Site:
     """What all instances of one backend share. ``worker`` and ``launcher`` are the commands that an
     instance's folder is appended to; ``inherited`` is the environment that instances start from;
     ``changed`` is told of each model whose instances look different; ``live`` names the instances, of all
-    models, of which anything is left; ``devices`` are those of the machine."""
+    models, of which anything is left; ``devices`` are those of the machine; ``artifacts`` has the files of
+    registered models (None: there are none)."""
 
     instances_dir: Path
     home_id: str
@@ -36,10 +43,15 @@ class Site:
     changed: Callable[[ModelRef], None]
     live: Callable[[], set[str]]
     devices: Devices
+    artifacts: Artifacts | None = None
     ports: Ports = field(default_factory=Ports)
 
     def environment_of(self, launch: Launch) -> dict[str, str]:
         return environment(launch, self.home_id, self.inherited, has_devices=bool(self.devices.present))
+
+
+# How often, in seconds, it is told how far the laying out of files is.
+_TELL_EVERY: Final = 0.5
 
 
 class LaunchFailed(Exception):
@@ -48,6 +60,37 @@ class LaunchFailed(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
         self.failure = failure
+
+
+async def with_source(site: Site, launch: Launch, say: Callable[[str], None]) -> Launch:
+    """The launch with the path of its registered model's files, which are laid out first where they are not yet;
+    ``say`` is told how far that is. Its time to become ready begins after that.
+
+    Raises:
+        LaunchFailed: they cannot be had.
+    """
+    artifact, artifacts = launch.spec.artifact, site.artifacts
+    if artifact is None:
+        return launch
+    what = f"{launch.spec.source} (version {artifact.version})"
+    if artifacts is None:
+        raise LaunchFailed(Failure(code="no_registry", message=f"There is no registry here to have {what} from."))
+    loop, told_at = asyncio.get_running_loop(), 0.0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal told_at
+        if total and loop.time() >= told_at + _TELL_EVERY:
+            told_at = loop.time()
+            loop.call_soon_threadsafe(say, f"Laying out {what}: {done * 100 // total} %.")
+
+    try:
+        path = await apart(lambda: artifacts.lay_out(artifact, launch.spec.engine, progress), f"lay out {what}")
+    except ModelyardError as error:
+        raise LaunchFailed(Failure(code=error.code, message=f"{what} cannot be had: {error.message}")) from error
+    except OSError as error:
+        raise LaunchFailed(_storage_failure(f"{what} cannot be laid out", error)) from error
+    say("")
+    return replace(launch, source=str(path), created_at=datetime.now(UTC))
 
 
 async def launch_process(site: Site, files: InstanceFiles, launch: Launch) -> Handle:
@@ -59,7 +102,7 @@ async def launch_process(site: Site, files: InstanceFiles, launch: Launch) -> Ha
     try:
         listener, log = await in_thread(_prepare, site, files, launch)
     except OSError as error:
-        raise LaunchFailed(_storage_failure(site.instances_dir, error)) from error
+        raise LaunchFailed(_storage_failure(_unwritable(site), error)) from error
     try:
         env = site.environment_of(launch)
         argv, fds = [*site.launcher, str(files.folder)], []
@@ -81,7 +124,7 @@ async def launch_process(site: Site, files: InstanceFiles, launch: Launch) -> Ha
         # A process that the next control process would not know again must not live.
         handle.signal(signal.SIGKILL)
         await handle.exited.wait()
-        raise LaunchFailed(_storage_failure(site.instances_dir, error)) from error
+        raise LaunchFailed(_storage_failure(_unwritable(site), error)) from error
     return handle
 
 
@@ -97,7 +140,11 @@ def _prepare(site: Site, files: InstanceFiles, launch: Launch) -> tuple[socket.s
         raise
 
 
-def _storage_failure(folder: Path, error: OSError) -> Failure:
+def _unwritable(site: Site) -> str:
+    return f"The instance's files in {site.instances_dir} cannot be written"
+
+
+def _storage_failure(what: str, error: OSError) -> Failure:
     reasons = {
         errno.ENOSPC: "the disk is full: free some space",
         errno.EDQUOT: "the disk quota is used up: free some space",
@@ -105,4 +152,4 @@ def _storage_failure(folder: Path, error: OSError) -> Failure:
         errno.EACCES: "permission is denied: make it writable for the user that runs Modelyard",
     }
     reason = reasons.get(error.errno or 0, f"{error.strerror or error}")
-    return Failure(code="storage_error", message=f"The instance's files in {folder} cannot be written: {reason}.")
+    return Failure(code="storage_error", message=f"{what}: {reason}.")

@@ -1,8 +1,7 @@
 """Which files an ONNX model names for its weights ("external data"), read without loading the model.
 
 Walks the protobuf wire format over a mapping of the file and touches only what leads to a tensor's
-``external_data``, so that a model of gigabytes costs as little as its graph. Sources: onnx.proto,
-https://protobuf.dev/programming-guides/encoding/.
+``external_data``, so that a model of gigabytes costs as little as its graph. Source: onnx.proto.
 """
 
 from __future__ import annotations
@@ -12,10 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from modelyard.protobuf import LENGTH_DELIMITED, Buffer, Fields, Malformed
 from modelyard.runtime.engines.base import is_inside
 from modelyard.runtime.errors import LoadFailure
 
-_Buffer = mmap.mmap | bytes
+# Far above what the graph of any model has.
+_MAX_FIELDS: Final = 50_000_000
 
 # Which field of a message holds which message, as far as tensors lie below it.
 _CHILDREN: Final[dict[str, dict[int, str]]] = {
@@ -35,10 +36,6 @@ _CHILDREN: Final[dict[str, dict[int, str]]] = {
     "TensorProto": {13: "StringStringEntryProto"},
 }
 _KEY, _VALUE = 1, 2
-
-
-class Malformed(ValueError):
-    """Not protobuf."""
 
 
 def external_files(path: Path) -> list[Path]:
@@ -69,50 +66,18 @@ def _checked(model: Path, location: str) -> Path:
     return file
 
 
-def _locations(content: _Buffer, end: int) -> Iterator[str]:
+def _locations(content: Buffer, end: int) -> Iterator[str]:
+    fields = Fields(content, _MAX_FIELDS)
     pending = [("ModelProto", 0, end)]
     while pending:
         kind, start, stop = pending.pop()
         if kind == "StringStringEntryProto":
-            entry = {number: bytes(content[a:b]) for number, a, b in _fields(content, start, stop)}
+            entry = {field.number: bytes(content[field.first : field.last]) for field in fields.within(start, stop)}
             if entry.get(_KEY) == b"location":
                 yield entry.get(_VALUE, b"").decode(errors="replace")
             continue
         children = _CHILDREN[kind]
-        for number, first, last in _fields(content, start, stop):
-            child = children.get(number)
+        for field in fields.within(start, stop):
+            child = children.get(field.number) if field.wire == LENGTH_DELIMITED else None
             if child is not None:
-                pending.append((child, first, last))
-
-
-def _fields(content: _Buffer, offset: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """(number, start, end) of each length-delimited field; the others are passed over."""
-    while offset < end:
-        tag, offset = _varint(content, offset, end)
-        wire = tag & 7
-        if wire == 2:
-            length, offset = _varint(content, offset, end)
-            if offset + length > end:
-                raise Malformed("it ends too early")
-            yield tag >> 3, offset, offset + length
-            offset += length
-        elif wire == 0:
-            _, offset = _varint(content, offset, end)
-        elif wire in (1, 5):
-            offset += 8 if wire == 1 else 4
-        else:
-            raise Malformed(f"a field of wire type {wire}")
-    if offset != end:
-        raise Malformed("it ends too early")
-
-
-def _varint(content: _Buffer, offset: int, end: int) -> tuple[int, int]:
-    value = shift = 0
-    while offset < end and shift < 64:
-        byte = content[offset]
-        offset += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, offset
-        shift += 7
-    raise Malformed("it ends too early" if offset >= end else "a number is too long")
+                pending.append((child, field.first, field.last))

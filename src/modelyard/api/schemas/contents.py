@@ -1,0 +1,32 @@
+"""The bytes behind the registry."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+
+class RegistryStore(BaseModel):
+    url: str = Field(description="`file:///path`: a folder of the machine that the control process runs on.")
+
+
+class VersionFile(BaseModel):
+    path: str = Field(description="Relative to the version, with slashes.")
+    size: int = Field(description="Bytes.")
+    sha256: str
+    kind: str = Field(description="What it was found to be: safetensors, onnx, onnx_data, skops, gguf, plain, python.")
+    tensors: int = Field(description="How many tensors are stored one by one, and shared with other versions.")
+
+
+class Evicted(BaseModel):
+    removed: int = Field(description="Versions whose files are no longer laid out, or on a dry run would not be.")
+    freed: int = Field(description="Bytes that nothing else needs.")
+    size: int = Field(description="Bytes that are left. What the store holds too is not counted.")
+    folders: int = Field(description="Versions that are left.")
+
+
+class Collected(BaseModel):
+    removed: int = Field(description="Objects that went, or on a dry run would.")
+    freed: int = Field(description="Their bytes.")
+    kept: int = Field(description="Objects that versions need.")
+    young: int = Field(description="Objects that no version names, too young to go.")
+    cache: Evicted = Field(description="What went from the cache for it.")

@@ -1,0 +1,87 @@
+"""Models whose source is an alias or a range, and which are to follow it: rolled to what it means now.
+
+That an alias has moved is told; what was missed (while this process was not there, or moved through another one) is
+found by looking again now and then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from modelyard.control.ports import Sources, Store
+from modelyard.control.service import Caller, ModelService
+from modelyard.domain.errors import ModelyardError
+from modelyard.domain.model import Model
+from modelyard.domain.spec import Follow, Spec
+
+log = logging.getLogger(__name__)
+
+ACTOR = "registry"
+# Seconds between two looks where nothing is told.
+LOOK_EVERY = 60.0
+# After a move others often follow (several aliases of one release): one look does for all.
+_LULL = 0.1
+
+
+class Follower:
+    """Rolls the models of ``site`` that follow their source, while this process is ``driving`` it."""
+
+    def __init__(
+        self, store: Store, models: ModelService, sources: Sources, site: str, driving: Callable[[], bool]
+    ) -> None:
+        self._store, self._models, self._sources, self._site = store, models, sources, site
+        self._driving = driving
+        self._told = asyncio.Event()
+
+    def tell(self) -> None:
+        """An alias may have moved."""
+        self._told.set()
+
+    async def run(self) -> None:
+        """Look when it is told to, and now and then."""
+        while True:
+            self._told.clear()
+            try:
+                if self._driving():
+                    await self.look()
+            except ModelyardError as error:
+                log.warning("Models that follow an alias could not be looked through: %s", error)
+            try:
+                async with asyncio.timeout(LOOK_EVERY):
+                    await self._told.wait()
+                await asyncio.sleep(_LULL)
+            except TimeoutError:
+                continue
+
+    async def look(self) -> None:
+        """Roll each model whose source means another version now. One that cannot be is tried again with the next
+        look; the others are not held up."""
+        for uid in await self._store.following(self._site):
+            model = await self._store.get_model_by_uid(uid)
+            if model is not None and model.spec.follow is Follow.AUTO:
+                try:
+                    await self._follow(model)
+                except ModelyardError as error:
+                    log.warning("%s cannot follow %s: %s", model.ref, model.spec.source, error)
+
+    async def _follow(self, model: Model) -> None:
+        reference, artifact = model.spec.registered, model.spec.artifact
+        if reference is None or artifact is None:
+            return
+        version = await self._sources.version(model.namespace, reference)
+        if version is None or version == artifact.version:
+            return
+
+        async def revise(now: Model) -> Spec:
+            if now.spec.source != model.spec.source or now.spec.follow is not Follow.AUTO:
+                return now.spec
+            resolved = await self._sources.resolve(now.namespace, reference, now.spec.engine)
+            return replace(now.spec, artifact=resolved.artifact)
+
+        reason = f"{reference} means {version} now, no longer {artifact.version}"
+        caller = Caller(actor=ACTOR, reason=reason)
+        await self._models.update(model.namespace, model.name, revise, caller, acknowledge_restart=True)
+        log.info("%s follows: %s", model.ref, reason)

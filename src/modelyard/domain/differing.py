@@ -1,0 +1,27 @@
+"""In what two values differ, field by field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+
+def differing(path: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Each field at or below ``path`` (empty: of the values themselves) in which they differ, by its path, with both
+    values; one that is not there is None. Dataclasses and mappings are looked into, all else is compared whole."""
+    if old == new:
+        return
+    before, after = _parts(old), _parts(new)
+    if before is None or after is None:
+        yield path, old, new
+        return
+    for name in dict.fromkeys([*before, *after]):
+        yield from differing(f"{path}.{name}" if path else name, before.get(name), after.get(name))
+
+
+def _parts(value: Any) -> Mapping[str, Any] | None:
+    """What a value is made of; None for one that is compared whole."""
+    if is_dataclass(value):
+        return {part.name: getattr(value, part.name) for part in fields(value)}
+    return value if isinstance(value, Mapping) else None

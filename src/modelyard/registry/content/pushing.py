@@ -1,0 +1,221 @@
+"""From a folder of files to a version's bytes in a store: write what the store lacks, and the manifest last.
+
+Before the manifest is there the store holds objects that nothing names, so a push may end anywhere. What is written is
+checked against the digests once more: a file that changes meanwhile fails the push and never spoils the store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from modelyard.domain.errors import Unavailable
+from modelyard.registry.content.chunks import Buffer, matches
+from modelyard.registry.content.cutting import Cut, Piece, Progress, Reading, changed, cut_folder
+from modelyard.registry.content.manifest import Damaged, Extent, Index, digest_of, encode, encode_index
+from modelyard.registry.content.storage import Missing, Storage
+from modelyard.registry.content.stored import (
+    chunks_at,
+    index_key,
+    manifest_key,
+    object_key,
+    read_index,
+    read_manifest,
+)
+from modelyard.registry.formats.scan import Found
+
+# Parts below this size share an object: a store answers for each object that it is asked for.
+_PACKED_BELOW: Final = 2**16
+_PACK: Final = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pushed:
+    """``written`` bytes were new to the store; the version has ``size`` bytes in ``files`` files."""
+
+    manifest: str
+    size: int
+    files: int
+    written: int
+
+
+def push(
+    root: Path, files: Sequence[Found], storage: Storage, *, like: Sequence[str] = (), progress: Progress | None = None
+) -> Pushed:
+    """Store ``files`` below ``root``. ``like`` are the manifests of earlier versions, with which this one may share
+    bytes; ``progress`` is told of the bytes that were read, of twice as many as there are: first they are hashed,
+    then stored.
+
+    Raises:
+        InvalidRequest: a file changes meanwhile
+        Unavailable: the store fails
+        OSError: a file cannot be read
+    """
+    tell = progress or (lambda done, total: None)
+    cut = cut_folder(root, files, lambda done, total: tell(done, 2 * total))
+    document = encode(cut.manifest)
+    digest = digest_of(document)
+    writing = _Writing(cut, storage, _Shared.of(storage, like), tell)
+    index = writing.run()
+    if not _keep(storage, index):
+        # What it was to share was collected as garbage meanwhile. Nothing of its own can be: it was made young.
+        again = _Writing(cut, storage, _Shared(), tell, written=writing.written)
+        index, writing = again.run(), again
+        if not _keep(storage, index):
+            raise Unavailable("The store has lost what this push has written to it. Push again.")
+    storage.replace(index_key(digest), encode_index(index))
+    # Though it never changes: one that is damaged is mended so.
+    storage.replace(manifest_key(digest), document)
+    return Pushed(manifest=digest, size=cut.manifest.size, files=len(files), written=writing.written)
+
+
+def _keep(storage: Storage, index: Index) -> bool:
+    """Make all that the index names young, so that it outlives the time until the version is published; whether all of
+    it is there."""
+    keys = {extent.key for extents in index.values() for extent in extents}
+    lost = [key for key in sorted(keys) if not storage.touch(key)]  # every one, also after one that is lost
+    return not lost
+
+
+@dataclass(slots=True)
+class _Shared:
+    """What earlier versions have in the store: parts by root, and chunks that were cut by content by digest."""
+
+    parts: dict[str, tuple[Extent, ...]] = field(default_factory=dict)
+    chunks: dict[bytes, Extent] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, storage: Storage, manifests: Sequence[str]) -> _Shared:
+        shared = cls()
+        for digest in manifests:
+            try:
+                manifest, index = read_manifest(storage, digest), read_index(storage, digest)
+            except (Missing, Damaged):
+                continue  # then nothing is shared with it
+            for part in manifest.parts():
+                chunks, extents = manifest.chunks[part.root], index.get(part.root, ())
+                found = [at for at in chunks_at(chunks, extents) if at is not None]
+                if len(found) != chunks.count:
+                    continue
+                shared.parts[part.root] = extents
+                if chunks.lengths is not None:
+                    shared.chunks.update((chunks.digest(number), at) for number, at in enumerate(found))
+        return shared
+
+
+class _Writing:
+    """What the store lacks of a version, and where everything of it is in the end."""
+
+    def __init__(self, cut: Cut, storage: Storage, shared: _Shared, tell: Progress, written: int = 0) -> None:
+        self._cut, self._storage, self._shared, self._tell = cut, storage, shared, tell
+        self._total = cut.manifest.size
+        self._done = 0
+        self._index: dict[str, list[Extent]] = {}
+        self._pack = bytearray()
+        # The parts of which the pack that is being filled holds something.
+        self._packed: set[str] = set()
+        self.written = written
+
+    def run(self) -> Index:
+        for root, piece in self._cut.pieces.items():
+            # What was made of the files, not read, counts for nothing.
+            self._tell(min(self._total + self._done, 2 * self._total), 2 * self._total)
+            self._place(root, piece)
+            self._done += piece.chunks.size
+        self._flush()
+        self._tell(2 * self._total, 2 * self._total)
+        return {root: _merged(extents) for root, extents in self._index.items()}
+
+    def _place(self, root: str, piece: Piece) -> None:
+        size = piece.chunks.size
+        if root in self._shared.parts:
+            self._index[root] = list(self._shared.parts[root])
+        elif size == 0:
+            self._index[root] = []
+        elif size < _PACKED_BELOW:
+            self._add_to_pack(root, b"".join(self._chunks(piece)))
+        elif (there := self._found(root, size)) is not None:
+            self._index[root] = [there]
+        elif piece.chunks.lengths is not None and self._known_chunks(piece):
+            self._compose(root, piece)
+        else:
+            key = object_key(root, piece.header)
+            self._storage.write(key, self._object(piece))
+            self._index[root] = [Extent(key, len(piece.header), size)]
+            self.written += len(piece.header) + size
+
+    def _found(self, root: str, size: int) -> Extent | None:
+        """The part where a push before left it, whatever header it has there."""
+        for entry in self._storage.find(object_key(root, b"")):
+            if entry.size >= size and self._storage.touch(entry.key):
+                return Extent(entry.key, entry.size - size, size)
+        return None
+
+    def _known_chunks(self, piece: Piece) -> bool:
+        chunks = piece.chunks
+        return any(chunks.digest(i) in self._shared.chunks for i in range(chunks.count))
+
+    def _compose(self, root: str, piece: Piece) -> None:
+        """A part of which an earlier version has some chunks: only the others are stored."""
+        for index, data in enumerate(self._chunks(piece)):
+            known = self._shared.chunks.get(piece.chunks.digest(index))
+            if known is not None:
+                self._index.setdefault(root, []).append(known)
+            else:
+                self._add_to_pack(root, data)
+
+    def _add_to_pack(self, root: str, data: Buffer) -> None:
+        if len(self._pack) + len(data) > _PACK:
+            self._flush()
+        # The pack's name is known once it is full; until then an extent names none.
+        self._index.setdefault(root, []).append(Extent("", len(self._pack), len(data)))
+        self._packed.add(root)
+        self._pack += data
+
+    def _flush(self) -> None:
+        if not self._pack:
+            return
+        name = hashlib.sha256(self._pack).hexdigest()
+        key = f"packs/{name[:2]}/{name}"
+        if not self._storage.touch(key):
+            self._storage.write(key, [bytes(self._pack)])
+            self.written += len(self._pack)
+        for root in self._packed:
+            self._index[root] = [e if e.key else Extent(key, e.offset, e.size) for e in self._index[root]]
+        self._pack, self._packed = bytearray(), set()
+
+    def _object(self, piece: Piece) -> Iterator[Buffer]:
+        if piece.header:
+            yield piece.header
+        yield from self._chunks(piece)
+
+    def _chunks(self, piece: Piece) -> Iterator[Buffer]:
+        """The part's chunks, each as it was when it was hashed. Raises InvalidRequest when one is not."""
+        if piece.made is not None:
+            yield from (piece.made[offset : offset + length] for offset, length in piece.chunks.bounds())
+            return
+        try:
+            with Reading(piece.path) as reading:
+                read = reading.at(piece.offset)
+                for index, (offset, length) in enumerate(piece.chunks.bounds()):
+                    data = read(offset, length)
+                    if not matches(data, piece.chunks.digest(index)):
+                        raise changed(piece.path)
+                    yield data
+        except OSError as error:  # it was there, and readable, a moment ago
+            raise changed(piece.path) from error
+
+
+def _merged(extents: Sequence[Extent]) -> tuple[Extent, ...]:
+    """The same with neighbours in one object made one, where no chunk of it is longer for that."""
+    merged: list[Extent] = []
+    for extent in extents:
+        last = merged[-1] if merged else None
+        if last is not None and last.key == extent.key and last.offset + last.size == extent.offset:
+            merged[-1] = Extent(last.key, last.offset, last.size + extent.size)
+        else:
+            merged.append(extent)
+    return tuple(merged)

@@ -1,0 +1,251 @@
+"""What holds the bytes of a store: objects by key, written once and never changed.
+
+Keys are relative paths: ``objects/ab/<root>`` (a part, after a short prefix where its served form needs one),
+``packs/ab/<sha256>`` (small parts one after the other), ``manifests/ab/<hex>``, ``indexes/ab/<hex>``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from modelyard.domain.errors import NotFound, Unavailable
+from modelyard.registry.content.chunks import Buffer
+
+# Written, but not complete; and on its way out, but perhaps to be put back. A crash leaves them for tidy().
+UNFINISHED: Final = ".writing-"
+_LEAVING: Final = ".leaving-"
+_LONG_NAME: Final = 200
+
+# Why a file system does not link: other file system, too many links, not allowed, not supported.
+NO_LINK: Final = (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+class Missing(NotFound):
+    """The store has no such object."""
+
+    code = "missing_content"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An object of a store: ``modified`` in seconds since the epoch."""
+
+    key: str
+    size: int
+    modified: float
+
+
+class Storage(Protocol):
+    """One store. Calls block; many threads may call at once. All raise Unavailable when the store fails."""
+
+    def find(self, prefix: str) -> Iterator[Entry]:
+        """The objects whose keys begin so."""
+
+    def read(self, key: str, offset: int = 0, size: int | None = None) -> bytes:
+        """``size`` bytes from ``offset`` on (None: to the end). Raises Missing."""
+
+    def write(self, key: str, pieces: Iterable[Buffer]) -> None:
+        """A new object of these pieces, whole or not at all; one that is there already is only made young."""
+
+    def replace(self, key: str, content: bytes) -> None:
+        """A small object that may be there already, whole or not at all."""
+
+    def touch(self, key: str) -> bool:
+        """Make it as young as a new one; whether it was there."""
+
+    def remove(self, key: str, before: float) -> bool:
+        """Remove it unless it was written or touched since ``before`` (seconds since the epoch), also if that happens
+        at this very moment; whether it is gone."""
+
+    def tidy(self, before: float) -> int:
+        """Remove what writes left unfinished before then, and put back what an interrupted removal took aside; bytes
+        removed."""
+
+
+class Folder(Storage):
+    """A store in a folder. Objects are plain files, read-only, so that they can be linked to where they are served."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, key: str) -> Path:
+        """Where the object is, or would be."""
+        return self.root / key
+
+    def find(self, prefix: str) -> Iterator[Entry]:
+        # Keys have folders of their own, so a prefix names one folder and how its files begin, or a whole tree.
+        folder, _, start = prefix.rpartition("/")
+        with _storage_errors(self.root):
+            yield from self._find(folder, start)
+
+    def _find(self, folder: str, start: str) -> Iterator[Entry]:
+        try:
+            found = sorted(os.scandir(self.root / folder), key=lambda entry: entry.name)
+        except FileNotFoundError:
+            return
+        for entry in found:
+            key = f"{folder}/{entry.name}" if folder else entry.name
+            if not entry.name.startswith(start) or UNFINISHED in entry.name or _LEAVING in entry.name:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from self._find(key, "")
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                stat = entry.stat(follow_symlinks=False)
+                yield Entry(key, stat.st_size, stat.st_mtime)
+
+    def read(self, key: str, offset: int = 0, size: int | None = None) -> bytes:
+        with _storage_errors(self.root, key), self.path(key).open("rb", buffering=0) as file:
+            left = os.fstat(file.fileno()).st_size - offset if size is None else size
+            pieces = []
+            while left > 0:
+                piece = os.pread(file.fileno(), left, offset)
+                if not piece:
+                    break
+                pieces.append(piece)
+                offset, left = offset + len(piece), left - len(piece)
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def write(self, key: str, pieces: Iterable[Buffer]) -> None:
+        if self.touch(key):
+            return
+        with _storage_errors(self.root, key), written(self.path(key), 0o444) as file:
+            for piece in pieces:
+                write_all(file, piece)
+
+    def replace(self, key: str, content: bytes) -> None:
+        with _storage_errors(self.root, key), written(self.path(key), 0o644) as file:
+            write_all(file, content)
+
+    def touch(self, key: str) -> bool:
+        with _storage_errors(self.root, key):
+            try:
+                os.utime(self.path(key))
+            except FileNotFoundError:
+                return False
+        return True
+
+    def remove(self, key: str, before: float) -> bool:
+        path = self.path(key)
+        aside = path.with_name(f"{path.name}{_LEAVING}{secrets.token_hex(8)}")
+        with _storage_errors(self.root, key):
+            try:
+                # What is young is never taken aside, not for a moment, but for the touch that comes just now.
+                if path.stat().st_mtime >= before:
+                    return False
+                path.rename(aside)
+            except FileNotFoundError:
+                return True
+            # Whoever touches it from here on finds it missing and writes it anew; who did before is seen here.
+            try:
+                kept = aside.stat().st_mtime >= before
+                if kept:
+                    _put_back(aside, path)
+                else:
+                    aside.unlink()
+            except FileNotFoundError:  # somebody else's tidy() took this for interrupted
+                return False
+        return not kept
+
+    def tidy(self, before: float) -> int:
+        freed = 0
+        with _storage_errors(self.root):
+            for path in self.root.glob(f"*/*/*{_LEAVING}*"):
+                with contextlib.suppress(FileNotFoundError):
+                    _put_back(path, path.with_name(path.name.partition(_LEAVING)[0]))
+            for path in self.root.glob(f"*/*/*{UNFINISHED}*"):
+                with contextlib.suppress(FileNotFoundError):
+                    stat = path.stat()
+                    if stat.st_mtime < before:
+                        path.unlink()
+                        freed += stat.st_size
+        return freed
+
+
+def _put_back(aside: Path, path: Path) -> None:
+    with contextlib.suppress(FileExistsError):
+        path.hardlink_to(aside)
+    aside.unlink()
+
+
+@contextlib.contextmanager
+def written(path: Path, mode: int, *, keep: bool = False) -> Iterator[int]:
+    """A descriptor to write to; at the end, on the disk, it becomes ``path`` in one step, whatever was there. ``keep``:
+    unless there is something."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{unfinished_prefix(path)}{secrets.token_hex(8)}")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        yield descriptor
+        os.fchmod(descriptor, mode)
+        os.fsync(descriptor)
+        if not keep or not _linked(unfinished, path):
+            unfinished.rename(path)
+        sync_folder(path.parent)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _linked(unfinished: Path, path: Path) -> bool:
+    """Whether ``path`` is there now without having been replaced."""
+    try:
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(unfinished)
+    except OSError as error:
+        if error.errno in NO_LINK:
+            return False
+        raise
+    unfinished.unlink()
+    return True
+
+
+def unfinished_prefix(path: Path) -> str:
+    """How the names of all that is not yet ``path`` begin. A name may be as long as names can be."""
+    name = path.name.encode()
+    return f"{path.name if len(name) <= _LONG_NAME else hashlib.sha256(name).hexdigest()}{UNFINISHED}"
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_all(descriptor: int, data: Buffer) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+@contextlib.contextmanager
+def _storage_errors(root: Path, key: str = "") -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise Missing(f"The store in {root} has no {key}.") from error
+    except OSError as error:
+        raise Unavailable(f"The store in {root} cannot be used: {_reason(error)}.") from error
+
+
+def _reason(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "there is no space left; free some, or run 'modelyard gc'"
+    if error.errno == errno.EROFS:
+        return "the file system is read-only"
+    if error.errno == errno.EACCES:
+        return f"permission is denied on {error.filename}; make it writable for the user that runs Modelyard"
+    return error.strerror or str(error)

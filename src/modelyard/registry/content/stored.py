@@ -1,0 +1,75 @@
+"""How a version lies in a store: under which keys, and where in them each chunk is."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from modelyard.registry.content.chunks import Buffer, Chunks, matches
+from modelyard.registry.content.manifest import (
+    Damaged,
+    Extent,
+    Index,
+    Manifest,
+    Part,
+    decode,
+    decode_index,
+    hex_of,
+)
+from modelyard.registry.content.storage import Storage
+
+_MEND: Final = "Run 'modelyard verify --discard-damaged' on the version, then push it again."
+
+
+def manifest_key(digest: str) -> str:
+    name = hex_of(digest)
+    return f"manifests/{name[:2]}/{name}"
+
+
+def index_key(digest: str) -> str:
+    name = hex_of(digest)
+    return f"indexes/{name[:2]}/{name}"
+
+
+def object_key(root: str, header: bytes) -> str:
+    """A part and what is before it have one key: the bytes of a tensor under another name are another object only
+    where they are served under that name."""
+    tag = f".{hashlib.sha256(header).hexdigest()[:16]}" if header else ""
+    return f"objects/{root[:2]}/{root}{tag}"
+
+
+def read_manifest(storage: Storage, digest: str) -> Manifest:
+    """Raises Missing, Damaged."""
+    return decode(storage.read(manifest_key(digest)), digest)
+
+
+def read_index(storage: Storage, digest: str) -> Index:
+    """Raises Missing, Damaged."""
+    return decode_index(storage.read(index_key(digest)), digest)
+
+
+def chunks_of(storage: Storage, part: Part, chunks: Chunks, extents: Sequence[Extent]) -> Iterator[Buffer]:
+    """The part's bytes from a store, each chunk as its digest says. Raises Missing, Damaged."""
+    for number, at in enumerate(chunks_at(chunks, extents)):
+        if at is None:
+            raise Damaged(f"The store does not say where all of part {part.root} is. {_MEND}")
+        data = storage.read(at.key, at.offset, at.size)
+        if not matches(data, chunks.digest(number)):
+            raise Damaged(f"Chunk {number} of part {part.root} is damaged in the store ({at.key}). {_MEND}")
+        yield data
+
+
+def chunks_at(chunks: Chunks, extents: Sequence[Extent]) -> Iterator[Extent | None]:
+    """Where each chunk lies, none of them in two extents; None for those of which the extents do not tell."""
+    rest = iter(extents)
+    extent, used = next(rest, None), 0
+    for _, length in chunks.bounds():
+        if extent is not None and used == extent.size:
+            extent, used = next(rest, None), 0
+        if extent is None or used + length > extent.size:
+            extent = None
+            yield None
+            continue
+        yield Extent(extent.key, extent.offset + used, length)
+        used += length

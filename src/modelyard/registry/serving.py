@@ -1,0 +1,103 @@
+"""Registered models as the source of served ones: what a reference stands for, and its files where they are needed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+
+from modelyard.control.ports import Resolved
+from modelyard.domain.errors import InvalidRequest, NotFound, Problem
+from modelyard.domain.names import Registered
+from modelyard.domain.spec import Artifact, Engine
+from modelyard.registry.catalog import Catalog
+from modelyard.registry.content.cache import Cache
+from modelyard.registry.content.layout import Layout
+from modelyard.registry.content.manifest import Damaged, Manifest
+from modelyard.registry.content.storage import Missing, Storage
+from modelyard.registry.content.stored import read_manifest
+from modelyard.registry.formats.scan import Kind
+
+_CODE = "model.py"
+# The kinds of file that these engines load one of, and what such a file is called where there are several.
+_LOADS = {
+    Engine.ONNX: ((Kind.ONNX,), "model.onnx"),
+    Engine.SKLEARN: ((Kind.SKOPS, Kind.PICKLE), "model.skops"),
+}
+
+
+class Serving:
+    """Implements ``control.ports.Sources`` and ``backends.port.Artifacts``."""
+
+    def __init__(self, catalog: Catalog, storage: Storage, cache: Cache) -> None:
+        self._catalog, self._storage, self._cache = catalog, storage, cache
+
+    async def resolve(self, namespace: str, source: Registered, engine: Engine | None) -> Resolved:
+        """See :class:`modelyard.control.ports.Sources`."""
+        name, _, pick = str(source).partition("@")
+        try:
+            version = await self._catalog.resolve(namespace, name, pick, path="spec.source")
+            digest = version.identity.content.manifest
+            manifest = await asyncio.to_thread(read_manifest, self._storage, digest)
+        except Missing as error:
+            message = f"The files of {source} are not in this registry's store. Push the version again."
+            raise InvalidRequest([Problem("spec.source", "missing_content", message)]) from error
+        except (NotFound, Damaged) as error:
+            raise InvalidRequest([Problem("spec.source", error.code, error.message)]) from error
+        runs, entry = entry_of(manifest, engine, str(source))
+        return Resolved(engine=runs, artifact=Artifact(version=version.version, manifest=digest, entry=entry))
+
+    async def version(self, namespace: str, source: Registered) -> str | None:
+        """See :class:`modelyard.control.ports.Sources`."""
+        name, _, pick = str(source).partition("@")
+        try:
+            return (await self._catalog.resolve(namespace, name, pick)).version
+        except NotFound:
+            return None
+
+    def lay_out(self, artifact: Artifact, engine: Engine, progress: Callable[[int, int], None]) -> Path:
+        """See :class:`modelyard.backends.port.Artifacts`."""
+        # ONNX Runtime maps weights that are files of their own, and versions then share them.
+        layout = Layout.TENSORS if engine is Engine.ONNX else Layout.EXACT
+        return self._cache.lay_out(artifact.manifest, layout, progress).path / artifact.entry
+
+
+def entry_of(manifest: Manifest, engine: Engine | None, source: str) -> tuple[Engine, str]:
+    """The engine, and the path of what it loads (empty: the folder).
+
+    Raises:
+        InvalidRequest: the files do not tell the engine, or what the engine loads is not there or not clear
+    """
+    engine = engine or _engine_of(manifest, source)
+    if engine is Engine.PYTHON and not any(file.path == _CODE for file in manifest.files):
+        message = f"The python engine needs a {_CODE}, and {source} has none."
+        raise InvalidRequest([Problem("spec.source", "not_found", message)])
+    if engine not in _LOADS:
+        return engine, ""
+    kinds, usual = _LOADS[engine]
+    found = [file.path for file in manifest.files if file.kind in kinds]
+    if usual in found:
+        return engine, usual
+    if len(found) != 1:
+        all_files = _listed([file.path for file in manifest.files])
+        there = f"has several: {_listed(found)}" if found else f"has none, only {all_files}"
+        message = (
+            f"The {engine} engine loads one {PurePosixPath(usual).suffix} file, and {source} {there}. Push one of them "
+            f"as {usual}, or in a version of its own."
+        )
+        raise InvalidRequest([Problem("spec.source", "no_entry", message)])
+    return engine, found[0]
+
+
+def _engine_of(manifest: Manifest, source: str) -> Engine:
+    if any(file.path == _CODE for file in manifest.files):
+        return Engine.PYTHON
+    fitting = [e for e, (kinds, _) in _LOADS.items() if any(file.kind in kinds for file in manifest.files)]
+    if len(fitting) == 1:
+        return fitting[0]
+    message = f"Say which engine runs {source}: its files do not tell ({_listed([f.path for f in manifest.files])})."
+    raise InvalidRequest([Problem("spec.engine", "required", message)])
+
+
+def _listed(paths: Sequence[str]) -> str:
+    return ", ".join(paths[:5]) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")

@@ -22,6 +22,7 @@ import psutil
 
 from bench.house import House, free_port, house, pid_of
 from bench.load import drive, percentile
+from bench.registry import registry
 from bench.scale import MODELS, RUNNING, TOKEN
 
 STOPS, STARTS, CALLERS, CALL_ROUNDS = 100, 15, 50, 12
@@ -282,6 +283,7 @@ def main() -> int:
         asyncio.run(lifecycle_calls(h))
     swaps()
     asyncio.run(scale())
+    registry(report)
     if _missed:
         print(f"Missed: {', '.join(_missed)}")
     return 1 if _missed else 0

@@ -109,11 +109,14 @@ async def control_plane(settings: Settings) -> AsyncIterator[Services]:
         feed = ChangeFeed(store)
         listeners: list[Callable[[], None]] = [feed.stir_followers]
         catalog = Catalog(store.catalog, utc_now, partial(_tell, listeners))
-        storage = Folder(settings.registry_dir)
+        storage = await _store_of(settings)
         cache = Cache(settings.cache_dir, storage)
         serving = Serving(catalog, storage, cache)
         limit = parse_bytes(settings.cache_size) if settings.cache_size else None
-        contents = Contents(storage, cache, settings.registry_dir.as_uri(), store.catalog, utc_now, limit)
+        contents = Contents(
+            storage, cache, settings.registry_dir.as_uri(), store.catalog, utc_now, limit,
+            is_shared=bool(settings.models_path),
+        )  # fmt: skip
         for work, name in (
             (_tidy(store, catalog, contents), "tidy up"),
             (feed.hear(store.news()), "hear of others' changes"),
@@ -151,6 +154,17 @@ async def control_plane(settings: Settings) -> AsyncIterator[Services]:
             token=TokenReader(settings),
             clock=utc_now,
         )
+
+
+async def _store_of(settings: Settings) -> Folder:
+    """The registry's store. It has its identity from the beginning, so that nobody takes another folder for it."""
+    storage = Folder(settings.registry_dir)
+    try:
+        await asyncio.to_thread(storage.identity)
+    except ModelyardError as error:
+        # What is served goes on without it.
+        log.warning("%s", error)
+    return storage
 
 
 def _tell(listeners: Iterable[Callable[[], None]]) -> None:

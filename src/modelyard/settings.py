@@ -45,6 +45,10 @@ class Settings(BaseSettings):
         default="", description="The GPUs of this machine: 'gpu:2' declares two, 'none' none; empty: found by NVML."
     )
 
+    registry_path: str = Field(
+        default="", description="The store of registered models: a folder; empty: in the home. Homes that share a "
+        "database share it.",
+    )  # fmt: skip
     models_path: str = Field(
         default="", validation_alias=AliasChoices("MODELYARD_MODELS_PATH", "EFS_MODELS_PATH", "models_path"),
         description="A folder for registered models' files that several machines may share; empty: in the home.",
@@ -91,7 +95,7 @@ class Settings(BaseSettings):
             parse_bytes(size)
         return size
 
-    @field_validator("models_path")
+    @field_validator("models_path", "registry_path")
     @classmethod
     def _where(cls, path: str) -> str:
         return os.path.abspath(Path(path).expanduser()) if path else ""  # noqa: PTH100 - as for the home
@@ -151,7 +155,7 @@ class Settings(BaseSettings):
     @property
     def registry_dir(self) -> Path:
         """The store of registered models' bytes."""
-        return self.home / "registry"
+        return Path(self.registry_path) if self.registry_path else self.home / "registry"
 
     @property
     def cache_dir(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.backends.local import LocalBackend
+from modelyard.backends.local.launching import GivenUp
 from modelyard.domain.errors import NotFound
 from modelyard.domain.model import Instance, InstancePhase, ModelRef
 from modelyard.domain.spec import Artifact, Engine, Spec
@@ -34,11 +36,20 @@ class Shelf:
     fail: Exception | None = None
     may_go_on: threading.Event = field(default_factory=threading.Event)
     asked: list[tuple[Artifact, Engine]] = field(default_factory=list)
+    ended: threading.Event = field(default_factory=threading.Event)
+    ended_by: Exception | None = None
 
     def lay_out(self, artifact: Artifact, engine: Engine, progress: Callable[[int, int], None]) -> Path:
         self.asked.append((artifact, engine))
         progress(5, 20)
         assert self.may_go_on.wait(30)
+        try:
+            progress(20, 20)
+        except Exception as error:
+            self.ended_by = error
+            raise
+        finally:
+            self.ended.set()
         if self.fail is not None:
             raise self.fail
         return self.folder / artifact.entry
@@ -88,6 +99,9 @@ async def test_a_stop_does_not_wait_for_the_files(
     await gone(backend, ref)
     assert (await backend.observe(ref)).exits == ()
     shelf.may_go_on.set()
+    await asyncio.to_thread(shelf.ended.wait, 10)
+    assert isinstance(shelf.ended_by, GivenUp), "nor does the work go on"
+    await asyncio.sleep(0)
     assert processes(settings) == set()
 
 

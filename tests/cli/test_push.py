@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import re
 import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
-from modelyard.client import Modelyard
+from modelyard.client import InvalidRequest, Modelyard
+from modelyard.registry.content.storage import Folder
+from modelyard.registry.formats.kinds import Kind
 from tests.cli.yard import Yard, eventually
 from tests.registry.content.making import chain
 from tests.registry.formats.making import tensor
+from tests.registry.stored import stored_as
 
 
 def times(factor: float, folder: Path) -> Path:
@@ -146,9 +152,10 @@ def test_damage_in_the_store_is_found_and_mended_by_a_push(yard: Yard, tmp_path:
         if path.is_file() and weights[:4096] in (content := path.read_bytes()):
             path.chmod(0o644)
             path.write_bytes(content.replace(weights[:4], b"\0\0\0\0", 1))
-    found = yard.run("verify", "damaged@1.0.0", "--discard-damaged")
+    found = yard.run("verify", "damaged@1.0.0")
     assert found.returncode == 1
     assert re.search(r"damaged@1\.0\.0 is damaged in 1 place\(s\)\.\n.*model\.onnx", found.stderr)
+    assert "Push the same files as damaged@1.0.0 again" in found.stderr
     yard.ok("push", str(tmp_path / "damaged-1.0.0"), "damaged@1.0.0")
     assert "is whole" in yard.ok("verify", "damaged@1.0.0")
 
@@ -193,3 +200,176 @@ def test_an_archive_is_unpacked(yard: Yard, tmp_path: Path, what: str) -> None:
     name = f"packed-{what}"
     yard.ok("push", archive, f"{name}@1.0.0")
     assert yard.json("registry", "show", f"{name}@1.0.0")["files"] == 2
+
+
+# ------------------------------------------------------------------------------------------- what is refused early
+
+
+NOWHERE = "/nowhere/at/all"
+
+
+def early(yard: Yard, *arguments: str) -> str:
+    """What a push says that is refused before it has looked for its files."""
+    refused = yard.run("push", NOWHERE, *arguments)
+    assert refused.returncode in (2, 4, 7)
+    assert NOWHERE not in refused.stderr
+    return " ".join(re.sub("[│╭╮╰╯─]", " ", refused.stderr).split())
+
+
+def test_all_that_is_wrong_with_the_names_is_said_before_a_file_is_read(yard: Yard) -> None:
+    said = early(yard, "Not A Name@1.0", "--alias", "latest", "--alias", "^1", "--alias", "stable")
+    assert "'Not A Name' is not a valid name" in said
+    assert "'1.0': it is no semantic version" in said
+    assert "'latest' is kept by the registry" in said
+    assert "'^1' is not an alias" in said
+    assert "'stable'" not in said
+    assert "it is no semantic version" in early(yard, "pat@")
+    assert "1.0.0, or --bump" in early(yard, "pat", "--bump", "huge")
+
+
+def test_a_number_is_given_or_made_not_both(yard: Yard) -> None:
+    assert "The number is 1.0.0 already." in early(yard, "pat@1.0.0", "--bump", "minor")
+
+
+@pytest.mark.parametrize("text", ["f1=high", "f1=", "f1=nan", "f1=-inf", "f1=1e999"])
+def test_a_metric_that_is_no_number_is_refused_before_a_file_is_read(yard: Yard, text: str) -> None:
+    said = early(yard, "pat@1.0.0", "--metric", "auc=0.5", "--metric", text)
+    assert re.search(r"f1 is '.*': (a metric is a number|A metric is a finite number)\.", said)
+
+
+def test_a_card_that_is_not_utf_8_is_refused_before_a_file_is_read(yard: Yard, tmp_path: Path) -> None:
+    card = tmp_path / "card.md"
+    card.write_bytes("# Für alle".encode("latin-1"))
+    assert "card.md is not text in UTF-8: byte 3 cannot be read. A model card is Markdown" in early(
+        yard, "pat@1.0.0", "--card", str(card)
+    )
+    card.write_text("# Für alle", encoding="utf-8")
+    yard.ok("push", str(times(2, tmp_path / "a")), "carded@1.0.0", "--card", str(card))
+    assert yard.json("registry", "show", "carded@1.0.0")["card"] == "# Für alle"
+
+
+def test_what_is_deleted_is_pushed_to_only_after_it_is_restored(yard: Yard, tmp_path: Path) -> None:
+    pushed(yard, tmp_path, "gone", v1_0_0=1, v1_1_0=2)
+    yard.ok("registry", "delete", "gone@1.1.0", "-y")
+    assert "gone@1.1.0 is deleted" in early(yard, "gone@1.1.0")
+    assert "`modelyard registry restore gone@1.1.0` brings it back" in early(yard, "gone", "--bump", "minor")
+    yard.ok("registry", "delete", "gone", "-y")
+    assert "`modelyard registry restore gone` brings it back" in early(yard, "gone@3.0.0")
+    yard.ok("registry", "restore", "gone")
+    yard.ok("registry", "restore", "gone@1.1.0")
+    yard.ok("push", str(tmp_path / "gone-1.1.0"), "gone@1.1.0")
+
+
+def test_the_number_after_a_pre_release_is_the_release_that_it_leads_up_to(yard: Yard, tmp_path: Path) -> None:
+    yard.ok("push", str(times(1, tmp_path / "a")), "leading@2.0.0-rc.1")
+    assert yard.json("push", str(times(2, tmp_path / "b")), "leading", "--bump", "patch")["version"] == "2.0.0"
+    assert yard.json("push", str(times(3, tmp_path / "c")), "leading", "--bump", "patch")["version"] == "2.0.1"
+
+
+class Elsewhere(BaseHTTPRequestHandler):
+    """A Modelyard of another machine, on which nothing is registered yet."""
+
+    folder: Path
+
+    def do_GET(self) -> None:
+        store = {"url": self.folder.as_uri(), "id": "0" * 32, "cache": "/nowhere"}
+        found = self.path.endswith("/registry/store")
+        body = json.dumps(store if found else {"code": "not_found", "detail": "There is nothing."}).encode()
+        self.send_response(200 if found else 404)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("there", ["nothing", "an empty folder", "another store"])
+def test_a_folder_that_is_not_the_servers_store_is_not_taken_for_it(yard: Yard, tmp_path: Path, there: str) -> None:
+    folder = tmp_path / "registry"
+    if there != "nothing":
+        folder.mkdir()
+    if there == "another store":
+        Folder(folder).identity()
+    before = sorted(tmp_path.rglob("*"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Here", (Elsewhere,), {"folder": folder}))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}"
+        refused = yard.run("push", NOWHERE, "far@1.0.0", "--url", url, MODELYARD_TOKEN="any")
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert refused.returncode == 1
+    assert "is on the machine that Modelyard runs on" in refused.stderr
+    assert sorted(tmp_path.rglob("*")) == before, "nothing was made"
+
+
+# ------------------------------------------------------------------------------------------- trust
+
+
+def test_a_version_keeps_what_it_was_trusted_with(yard: Yard, tmp_path: Path) -> None:
+    folder = times(1, tmp_path / "coded")
+    (folder / "tool.py").write_text("print()\n")
+    assert yard.run("push", str(folder), "coded@1.0.0").returncode == 7
+    yard.ok("push", str(folder), "coded@1.0.0", "--allow-code", "--allow-pickle")
+    assert yard.json("registry", "show", "coded@1.0.0")["trust"] == ["code"]
+    assert re.search(r"\nTrusted +code\n", yard.ok("registry", "show", "coded@1.0.0"))
+    (folder / "weights.pkl").write_bytes(pickle.dumps({"a": 1}))
+    yard.ok("push", str(folder), "coded@1.1.0", "--allow-code", "--allow-pickle")
+    assert re.search(r"\nTrusted +code, pickle\n", yard.ok("registry", "show", "coded@1.1.0"))
+
+
+def test_who_publishes_without_the_command_line_says_what_is_trusted_too(yard: Yard) -> None:
+    manifest = stored_as(yard.home, {"model.py": Kind.PYTHON})
+    with Modelyard(home=yard.home) as client:
+        client.registry.register("scripted")
+        with pytest.raises(InvalidRequest, match=r"'model\.py'"):
+            client.registry.publish("scripted", "1.0.0", manifest=manifest)
+        made = client.registry.publish("scripted", "1.0.0", manifest=manifest, trust=["code"])
+        assert made.trust == ["code"]
+        assert client.registry.store().id == Folder(yard.home / "registry").identity()
+
+
+# ------------------------------------------------------------------------------------------- bytes
+
+
+def test_damage_in_what_is_served_is_found_and_made_anew(yard: Yard, tmp_path: Path) -> None:
+    pushed(yard, tmp_path, "spoilt", v1_0_0=13)
+    yard.ok("deploy", "serves-spoilt", "spoilt@1.0.0")
+    manifest = yard.json("registry", "show", "spoilt@1.0.0")["manifest"]
+    file = yard.home / "cache" / "laid" / f"{manifest[7:]}.tensors" / "model.onnx"
+    file.chmod(0o644)
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    found = yard.run("verify", "spoilt@1.0.0")
+    assert found.returncode == 1
+    assert re.search(r"spoilt@1\.0\.0 is damaged in 1 place\(s\)\.\n.*laid/.*model\.onnx: ", found.stderr)
+    assert "made anew when it is next needed" in found.stderr
+    assert "Push the same files" not in found.stderr, "the store is whole"
+    assert "is whole" in yard.ok("verify", "spoilt@1.0.0")
+    yard.ok("restart", "serves-spoilt")
+    assert factor_of(yard, "serves-spoilt") == 13
+    assert yard.json("verify", "spoilt@1.0.0") == {
+        "version": "1.0.0", "manifest": manifest, "damaged": [], "laid_out": [],
+    }  # fmt: skip
+
+
+def test_a_version_shares_with_its_neighbours_and_its_parent(yard: Yard, tmp_path: Path) -> None:
+    def text(name: str, seed: int, end: str = "") -> str:
+        path = tmp_path / f"{name}.txt"
+        path.write_text(np.random.default_rng(seed).bytes(2**20).hex() + end)
+        return str(path)
+
+    def written(source: str, *arguments: str) -> int:
+        return int(yard.json("push", source, *arguments)["written"])
+
+    for seed, number in enumerate(("1.0.0", "2.0.0", "3.0.0", "4.0.0")):
+        assert written(text(number, seed), f"shares@{number}") >= 2**21
+    assert written(text("a", 0, "the end"), "shares@1.0.1") < 2**20, "it is like 1.0.0"
+    assert written(text("b", 3, "the end"), "shares@1.0.2") < 2**20, "it is like the highest"
+    assert written(text("c", 1, "the end"), "shares@5.0.0") >= 2**21, "it is like none that is near"
+    assert written(text("d", 1, "another"), "shares@5.0.1", "--parent", "shares@2.0.0") < 2**20
+    assert written(text("e", 1, "a third"), "shares@6.0.0", "--parent", "nothing@2.0.0") < 2**20, "it is like 5.0.0"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -197,6 +198,29 @@ class History(RuleBasedStateMachine):
 
 TestHistory = History.TestCase
 TestHistory.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+
+
+class Counting(Memory):
+    """Of which it is counted how often a range is looked up."""
+
+    looks = 0
+
+    def highest(self, within: Range | None = None, *, but: str = "") -> str | None:
+        self.looks += within is not None
+        return super().highest(within, but=but)
+
+
+def test_many_served_models_with_one_source_are_one_look_for_what_it_means() -> None:
+    asked = Asked(actor="", reason="", at=START)
+    shelf = Counting(registering.register("u", "default", "pat", About(), asked).model)
+    for number in ("1.0.0", "1.1.0", "2.0.0"):
+        identity = Identity(content=Content(manifest=number, size=1, files=1))
+        shelf.keep(registering.publish(shelf, number, identity, Notes(), asked))
+    shelf.served = {f"model-{i}": ("^1", "^2")[i % 2] for i in range(100)}
+    with pytest.raises(Refused, match=r"pat@1\.1\.0 is served by model-0, model-10, .* and 45 more"):
+        registering.delete_version(shelf, "1.1.0", GRACE, asked)
+    assert shelf.looks == 2
+    assert registering.delete_version(shelf, "1.0.0", GRACE, asked).events
 
 
 def test_a_range_picks_the_highest_of_what_it_allows() -> None:

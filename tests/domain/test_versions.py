@@ -161,3 +161,26 @@ def test_the_newest_is_the_highest_release_or_else_the_highest_pre_release() -> 
     assert of("1.0.0", "2.0.0-rc.1", "1.2.0", "1.10.0") == "1.10.0"
     assert of("2.0.0-rc.1", "2.0.0-rc.10", "2.0.0-rc.9") == "2.0.0-rc.10"
     assert newest([]) is None
+
+
+@pytest.mark.parametrize(
+    ("version", "major", "minor", "patch"),
+    [
+        ("1.4.2", "2.0.0", "1.5.0", "1.4.3"),
+        ("0.0.0", "1.0.0", "0.1.0", "0.0.1"),
+        ("2.0.0-rc.1", "2.0.0", "2.0.0", "2.0.0"),
+        ("1.5.0-rc.1", "2.0.0", "1.5.0", "1.5.0"),
+        ("1.4.2-rc.1", "2.0.0", "1.5.0", "1.4.2"),
+    ],
+)
+def test_the_next_version_after_a_pre_release_may_be_the_one_that_it_leads_up_to(
+    version: str, major: str, minor: str, patch: str
+) -> None:
+    found = parse_version(version)
+    assert [str(found.bumped(part)) for part in ("major", "minor", "patch")] == [major, minor, patch]
+
+
+@given(versions, st.sampled_from(("major", "minor", "patch")))
+def test_the_next_version_is_a_higher_release(version: SemVer, part: str) -> None:
+    assert version.bumped(part) > version
+    assert not version.bumped(part).pre

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path, PurePosixPath
 
@@ -16,10 +17,17 @@ SIZE = 1000
 
 def stored(home: Path, number: int) -> str:
     """Have version ``number`` in the store of a Modelyard, and give its manifest."""
+    return stored_as(home, {"a.txt": Kind.PLAIN}, number)
+
+
+def stored_as(home: Path, files: Mapping[str, str], number: int = 0) -> str:
+    """Have a version in the store whose manifest says of its files, by their paths, that they are of these kinds."""
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "a.txt").write_bytes(f"{number}".encode().rjust(SIZE))
-        found = Found(PurePosixPath("a.txt"), SIZE, Kind.PLAIN)
-        return push(Path(folder), [found], Folder(home / "registry")).manifest
+        found = []
+        for path, kind in files.items():
+            (Path(folder) / path).write_bytes(f"{number}".encode().rjust(SIZE))
+            found.append(Found(PurePosixPath(path), SIZE, kind))  # type: ignore[arg-type]
+        return push(Path(folder), found, Folder(home / "registry")).manifest
 
 
 @cache

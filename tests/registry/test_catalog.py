@@ -78,6 +78,7 @@ async def test_all_that_is_wrong_is_said_at_once(shelves: Shelves) -> None:
         signature=Signature(inputs=tensors),
         lineage=Lineage(parent="pat@stable", dataset="\x00"),
         dependencies=("", "ok"),
+        trust=("code", "everything"),
     )
     notes = Notes(metrics={"a b": 1.0, "loss": float("nan")}, card="ö" * 200_000)
     with pytest.raises(InvalidRequest) as error:
@@ -85,8 +86,8 @@ async def test_all_that_is_wrong_is_said_at_once(shelves: Shelves) -> None:
     assert [p.path for p in error.value.problems] == [
         "version", "manifest", "size", "files", "signature.inputs", "signature.inputs[0].datatype",
         "signature.inputs[0].shape", "signature.inputs[1].shape", "signature.inputs[2].name", "lineage.parent",
-        "lineage.dataset", "dependencies[0]", "framework.name", "framework.version", "metrics.a b", "metrics.loss",
-        "card",
+        "lineage.dataset", "dependencies[0]", "trust[1]", "framework.name", "framework.version", "metrics.a b",
+        "metrics.loss", "card",
     ]  # fmt: skip
 
 
@@ -530,3 +531,14 @@ async def test_every_command_is_told_with_who_and_why(shelves: Shelves) -> None:
     assert len({e.model_uid for e in events}) == 1
     assert events[8].data == {"alias": "latest", "kind": "move", "from": "1.1.0", "to": "1.0.0"}
     assert shelves.told == 10
+
+
+async def test_what_was_trusted_is_kept_with_the_version_and_told(shelves: Shelves) -> None:
+    await shelves.register()
+    made = await shelves.publish("1.0.0", manifest=1, trust=("code", "pickle"))
+    assert made.identity.trust == ("code", "pickle")
+    assert await shelves.catalog.version("default", "pat", "1.0.0") == made
+    [told] = [event for event in await shelves.events() if event.type == "VersionPublished"]
+    assert told.data == {"version": "1.0.0", "manifest": digest(1), "trust": ["code", "pickle"]}
+    with pytest.raises(Refused, match="another trust"):
+        await shelves.publish("1.0.0", manifest=1)

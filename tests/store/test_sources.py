@@ -33,8 +33,13 @@ async def test_served_is_what_is_wished_and_what_a_failed_update_went_back_to(st
     await created(store, "stopped", made_of(3), desired="stopped")
     model = after(await store.commit(commands.update(model, made_of(2), asked())))
     back = replace(model, status=replace(model.status, target=Target(1)))
-    await store.commit(commands.Change(before=model, after=back))
+    model = after(await store.commit(commands.Change(before=model, after=back)))
     assert await store.catalog.manifests_served() == {digest(1), digest(2)}
+    forward = replace(model, status=replace(model.status, target=Target(2), good=Target(1)))
+    model = after(await store.commit(commands.Change(before=model, after=forward)))
+    assert await store.catalog.manifests_served() == {digest(1), digest(2)}, "the old instances serve still"
+    model = after(await store.commit(commands.stop(model, StopMode.DRAIN, 30, asked())))
+    assert await store.catalog.manifests_served() == {digest(1), digest(2)}, "and while they drain"
 
 
 async def test_those_that_follow_are_found_by_their_site(store: SqlStore) -> None:

@@ -4,13 +4,13 @@ Annotations are evaluated here, as in :mod:`modelyard.api.models`.
 """
 
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from modelyard.api import schemas
 from modelyard.api.context import Authorized, answer
+from modelyard.api.translate import duration_in
 from modelyard.registry.content.evicting import Evicted
 from modelyard.registry.content.garbage import GRACE, Collected
 from modelyard.registry.content.manifest import File
@@ -21,7 +21,8 @@ store = APIRouter(prefix="/registry", tags=["registry"])
 @store.get("/store", response_model=schemas.RegistryStore, summary="Where versions' bytes are")
 async def where(services: Authorized) -> Response:
     """Who pushes and pulls does so with this store itself."""
-    return answer(schemas.RegistryStore(url=services.contents.url))
+    place = await services.contents.place()
+    return answer(schemas.RegistryStore(url=place.url, id=place.id, cache=str(place.cache)))
 
 
 @store.post("/gc", response_model=schemas.Collected, summary="Remove bytes that no version names")
@@ -33,7 +34,7 @@ async def collect(
     dry_run: Annotated[bool, Query(description="Only count.")] = False,
 ) -> Response:
     """Versions that are deleted and can be restored keep theirs."""
-    collected = await services.contents.collect(timedelta(seconds=grace), dry_run=dry_run)
+    collected = await services.contents.collect(duration_in(grace), dry_run=dry_run)
     return answer(_collected_out(collected, await services.contents.clean_up(dry_run=dry_run)))
 
 

@@ -42,7 +42,7 @@ def about_patched(about: domain.About, body: schemas.PatchRegisteredModel) -> do
     return replace(about, **_patched(about, body.model_dump(exclude_unset=True, exclude={"reason"})))
 
 
-def identity_in(body: schemas.PublishVersion, content: domain.Content) -> domain.Identity:
+def identity_in(body: schemas.PublishVersion, content: domain.Content, trust: tuple[str, ...]) -> domain.Identity:
     framework = body.framework
     return domain.Identity(
         content=content,
@@ -51,6 +51,7 @@ def identity_in(body: schemas.PublishVersion, content: domain.Content) -> domain
         lineage=domain.Lineage(**body.lineage.model_dump()),
         dependencies=tuple(body.dependencies),
         licence=body.licence,
+        trust=trust,
     )
 
 
@@ -101,6 +102,7 @@ def _version_fields(version: domain.Version, namespace: str, name: str) -> dict[
         "lineage": identity.lineage,
         "dependencies": list(identity.dependencies),
         "licence": identity.licence,
+        "trust": list(identity.trust),
         "description": notes.description,
         "metrics": dict(notes.metrics),
         "labels": dict(notes.labels),

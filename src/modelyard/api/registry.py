@@ -5,7 +5,6 @@ Annotations are evaluated here, as in :mod:`modelyard.api.models`.
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Response
@@ -23,12 +22,13 @@ from modelyard.api.registered import (
     version_out,
     version_with_card_out,
 )
-from modelyard.api.translate import labels_in
+from modelyard.api.translate import duration_in, labels_in
 from modelyard.domain.errors import NotFound
 from modelyard.domain.names import DEFAULT_NAMESPACE
 from modelyard.domain.registering import GRACE
 from modelyard.domain.registry import LATEST, RegisteredModel, Version
 from modelyard.registry.ports import RegisteredModelQuery
+from modelyard.registry.trust import trusted
 
 RegisteredName = Annotated[str, Path(description="The registered model's name.", examples=["pat"])]
 Number = Annotated[str, Path(description="The version's number.", examples=["1.4.2"])]
@@ -100,7 +100,7 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
         grace: Grace = GRACE.total_seconds(), reason: Reason = "",
     ) -> Response:  # fmt: skip
         """Refused while a served model names it. Until `grace` is over it can be restored, and its name is taken."""
-        deleted = await services.catalog.delete(ns, name, by(caller, reason), _grace(grace))
+        deleted = await services.catalog.delete(ns, name, by(caller, reason), duration_in(grace))
         return _model(deleted)
 
     @router.post("/{name}/restore", response_model=schemas.RegisteredModel, summary="Bring a deleted model back")
@@ -145,9 +145,10 @@ def _add_versions(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -
     ) -> Response:
         """The files are in the store already, under their manifest. A number is published once and for good: again with
         the same content it is the same version, with any other it is refused, also after its deletion."""
-        content = await services.contents.content(body.manifest)
+        held = await services.contents.content(body.manifest)
+        identity = identity_in(body, held.content, trusted(held.kinds, body.trust))
         version, new = await services.catalog.publish(
-            ns, name, body.version, identity_in(body, content), notes_in(body), by(caller, body.reason)
+            ns, name, body.version, identity, notes_in(body), by(caller, body.reason)
         )
         return _version(version, ns, name, 201 if new else 200)
 
@@ -177,7 +178,7 @@ def _add_versions(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -
         grace: Grace = GRACE.total_seconds(), reason: Reason = "",
     ) -> Response:  # fmt: skip
         """Refused while an alias points at it (`latest` moves by itself), or a served model comes to it."""
-        deleted = await services.catalog.delete_version(ns, name, version, by(caller, reason), _grace(grace))
+        deleted = await services.catalog.delete_version(ns, name, version, by(caller, reason), duration_in(grace))
         return _version(deleted, ns, name)
 
     @router.post(
@@ -254,14 +255,6 @@ def _model(model: RegisteredModel, status: int = 200) -> Response:
 
 def _version(version: Version, namespace: str, name: str, status: int = 200) -> Response:
     return answer(version_with_card_out(version, namespace, name), status, {"ETag": f'"{version.edits}"'})
-
-
-def _grace(seconds: float) -> timedelta:
-    try:
-        return timedelta(seconds=seconds)
-    except OverflowError:
-        # Longer than time is counted; the rule that bounds it says so.
-        return timedelta.max
 
 
 def routers() -> list[APIRouter]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -132,3 +133,11 @@ def labels_in(items: Sequence[str] | None) -> dict[str, str]:
 def quota_in(body: schemas.QuotaIn, before: Quota = Quota()) -> Quota:
     """What is left out is as ``before``."""
     return replace(before, **{name: getattr(body, name) for name in body.model_fields_set})
+
+
+def duration_in(seconds: float) -> timedelta:
+    """As long as is counted at all where it is longer than that: the rule that bounds it says so."""
+    try:
+        return timedelta(seconds=seconds)
+    except OverflowError:
+        return timedelta.max

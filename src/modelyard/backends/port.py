@@ -34,7 +34,8 @@ class Artifacts(Protocol):
 
     def lay_out(self, artifact: Artifact, engine: Engine, progress: Callable[[int, int], None]) -> Path:
         """Have them on this machine, in the form that serves ``engine`` best, and say where what it loads is. Blocks;
-        ``progress`` is told of bytes done and of how many there are, from other threads.
+        ``progress`` is told of bytes done and of how many there are, from other threads; what it raises ends the work,
+        of which what is done is kept.
 
         Raises:
             ModelyardError: they cannot be had, or are damaged

@@ -6,7 +6,8 @@ They are read and written here, in this process, with the store itself; the serv
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +23,8 @@ from modelyard.cli.specs import pairs
 from modelyard.cli.views import amount
 
 if TYPE_CHECKING:
+    from modelyard.client import ModelVersion, RegisteredModel
+    from modelyard.client.registry_types import RegistryStore
     from modelyard.registry.content.pushing import Pushed
     from modelyard.registry.content.storage import Folder
     from modelyard.registry.importing import Source
@@ -31,8 +34,9 @@ VersionArgument = Annotated[
     typer.Argument(metavar="NAME[@VERSION]", help="What to get: 1.4.2, ^1.4, stable (default: latest).",
                    show_default=False),
 ]  # fmt: skip
-# Earlier versions that a new one is compared with.
-_ALIKE = 3
+_PARTS = ("major", "minor", "patch")
+# So many lower versions a new one is compared with.
+_LOWER = 2
 
 
 def register(app: typer.Typer) -> None:
@@ -83,20 +87,25 @@ def push(
     from modelyard.registry.importing import Trust, opened
 
     model, number = split_pick(name)
-    metrics = _numbers(metric or ())
-    storage = _storage(cli)
-    number = number or _next(cli, model, bump)
+    # All that can be wrong with the command is said before a large file is read for it.
+    _check_names(model, number, bump, alias or ())
     about: dict[str, Any] = {
-        "framework": _framework(framework), "metrics": metrics, "labels": pairs(label or [], "--label"),
+        "framework": _framework(framework), "metrics": _numbers(metric or ()), "labels": pairs(label or [], "--label"),
         "lineage": {"parent": parent, "dataset": dataset, "training_run": run, "code_revision": revision},
-        "licence": licence, "description": description, "card": card.read_text() if card else "",
+        "licence": licence, "description": description, "card": _text_of(card) if card else "",
+        "trust": [word for word, given in (("code", allow_code), ("pickle", allow_pickle)) if given],
     }  # fmt: skip
+    registered = _registered(cli, model)
+    number = number or _next(registered, bump or "")
+    there = _version_there(cli, model, number) if registered else None
+    storage = _folder(cli.client.registry.store())
     with (
         _registry_errors("These files make no version."),
         opened(source, Trust(code=allow_code, pickle=allow_pickle), cli.say) as files,
     ):
-        like = _alike(cli, model)
-        pushed = _pushed(cli, f"{model}@{number}", files, storage, like)
+        like = _alike(cli, model, number, parent) if registered else []
+        # Its own parts are where they are, if it is there already.
+        pushed = _pushed(cli, f"{model}@{number}", files, storage, [*like, *([there.manifest] if there else [])])
     _ensure_registered(cli, model, reason)
     shelf = cli.client.registry
     version = shelf.publish(model, number, manifest=pushed.manifest, reason=reason, **about)
@@ -124,7 +133,7 @@ def pull(
         raise typer.BadParameter("Give the version once.", param_hint="--version")
     found = cli.client.registry.resolve(model, version or pick or "latest")
     folder = to if to is not None else Path(f"{model}-{found.version}")
-    storage = _storage(cli)
+    storage = _folder(cli.client.registry.store())
     with _registry_errors(f"{folder} has other files."), moving(cli, f"Pulling {model}@{found.version}") as progress:
         pulled = fetch(storage, found.manifest, folder, overwrite=force, progress=progress)
     fresh = "all there already" if not pulled.written else f"{amount(pulled.written)} written"
@@ -133,33 +142,35 @@ def pull(
         cli.show({**found.raw, "folder": str(folder.resolve()), "written": pulled.written}, lambda: "")
 
 
-def verify(
-    cli: Cli,
-    name: VersionArgument,
-    discard: Annotated[
-        bool, typer.Option("--discard-damaged", help="Remove what is damaged, so that a push writes it anew.")
-    ] = False,
-) -> None:
-    """Read every byte of a version in the store again, and compare it with what was pushed."""
-    from modelyard.registry.content.verifying import verify_stored
+def verify(cli: Cli, name: VersionArgument) -> None:
+    """Read every byte of a version again, in the store and where this machine serves it from, and compare it with what
+    was pushed."""
+    from modelyard.registry.content.cache import Cache
+    from modelyard.registry.content.verifying import verify_laid_out, verify_stored
 
     model, pick = split_pick(name)
     found = cli.client.registry.resolve(model, pick or "latest")
+    place = cli.client.registry.store()
+    storage = _folder(place)
     with _registry_errors():
-        damages = verify_stored(_storage(cli), found.manifest, discard=discard)
-    what = f"{model}@{found.version}"
+        stored = verify_stored(storage, found.manifest)
+        laid_out = verify_laid_out(Cache(Path(place.cache), storage), storage, found.manifest)
+    what, damages = f"{model}@{found.version}", (*stored, *laid_out)
     if cli.is_plain:
-        items = [{"where": d.where, "files": list(d.files), "reason": d.reason} for d in damages]
-        cli.show({"version": found.version, "manifest": found.manifest, "damaged": items}, lambda: "")
+        items = {"damaged": [asdict(d) for d in stored], "laid_out": [asdict(d) for d in laid_out]}
+        cli.show({"version": found.version, "manifest": found.manifest, **items}, lambda: "")
     elif not damages:
         cli.say(f"{what} is whole: {found.files} file(s)")
     if damages:
         lines = "\n".join(f"{d.where or found.manifest}: {d.reason} ({', '.join(d.files)})" for d in damages)
-        hint = (
-            f"They are gone from the store: push the files of {what} again." if discard
-            else "With --discard-damaged they are removed; then push the same files again."
-        )  # fmt: skip
-        raise CliError(f"{what} is damaged in {len(damages)} place(s).", log=lines, hint=hint)
+        hints = []
+        if stored:
+            hints.append(f"Push the same files as {what} again: what is damaged in the store is then written anew.")
+        if laid_out:
+            hints.append(
+                "What was laid out to be served is gone, and made anew when it is next needed: restart what serves it."
+            )
+        raise CliError(f"{what} is damaged in {len(damages)} place(s).", log=lines, hint=" ".join(hints))
 
 
 def collect(
@@ -197,17 +208,68 @@ def clean_up(
 # ------------------------------------------------------------------------------------------- helpers
 
 
-def _storage(cli: Cli) -> Folder:
+def _folder(place: RegistryStore) -> Folder:
     """The server's store. Raises CliError where it cannot be reached from here."""
     from modelyard.registry.content.storage import Folder
 
-    url = cli.client.registry.store().url
-    parts = urlsplit(url)
-    folder = Path(unquote(parts.path))
-    if parts.scheme != "file" or not folder.parent.is_dir():
-        message = f"The registry's store is {url}, which cannot be reached from this machine."
-        raise CliError(message, hint="Run this on the machine that Modelyard runs on.")
-    return Folder(folder)
+    parts = urlsplit(place.url)
+    folder = Folder(Path(unquote(parts.path)))
+    with _registry_errors():
+        # Another machine may have a folder of this name too.
+        if parts.scheme == "file" and folder.has_identity(place.id):
+            return folder
+    raise CliError(f"The registry's store is on the machine that Modelyard runs on, in {place.url}: run this there.")
+
+
+def _check_names(model: str, number: str | None, bump: str | None, aliases: Sequence[str]) -> None:
+    """Raises typer.BadParameter and, of what the server would refuse too, CliError."""
+    from modelyard.domain.names import name_problem
+    from modelyard.domain.registry import LATEST
+    from modelyard.domain.registry_rules import alias_complaint, version_complaint
+
+    if number is None and bump not in _PARTS:
+        raise typer.BadParameter(f"Say which version this is: {model}@1.0.0, or --bump {', '.join(_PARTS)}.")
+    if number is not None and bump is not None:
+        raise typer.BadParameter(f"The number is {number} already.", param_hint="--bump")
+    problem = name_problem("name", model)
+    complaints = [problem.message if problem else None, None if number is None else version_complaint(number)]
+    for alias in aliases:
+        kept = f"The alias {LATEST!r} is kept by the registry: it is the newest release."
+        complaints.append(kept if alias == LATEST else alias_complaint(alias))
+    if wrong := [complaint for complaint in complaints if complaint]:
+        raise CliError("This makes no version.", log="\n".join(wrong), exit_code=ExitCode.INVALID)
+
+
+def _registered(cli: Cli, model: str) -> RegisteredModel | None:
+    """The model, if it is there. Raises CliError for one that is deleted."""
+    from modelyard.client import NotFound
+
+    try:
+        found = cli.client.registry.get(model)
+    except NotFound:
+        return None
+    if found.deleted_at is not None:
+        raise _deleted(model)
+    return found
+
+
+def _version_there(cli: Cli, model: str, number: str) -> ModelVersion | None:
+    """The version that is published under the number: the same may be pushed again. Raises CliError for one that is
+    deleted."""
+    from modelyard.client import NotFound
+
+    try:
+        found = cli.client.registry.version(model, number)
+    except NotFound:
+        return None
+    if found.deleted_at is not None:
+        raise _deleted(f"{model}@{number}")
+    return found
+
+
+def _deleted(what: str) -> CliError:
+    message = f"{what} is deleted, and nothing else can be published in its place."
+    return CliError(message, hint=f"`modelyard registry restore {what}` brings it back.", exit_code=ExitCode.REFUSED)
 
 
 def _pushed(cli: Cli, what: str, files: Source, storage: Folder, like: Sequence[str]) -> Pushed:
@@ -227,36 +289,52 @@ def _ensure_registered(cli: Cli, model: str, reason: str) -> None:
         cli.say(f"{model} is registered")
 
 
-def _alike(cli: Cli, model: str) -> list[str]:
+def _alike(cli: Cli, model: str, number: str, parent: str) -> list[str]:
+    """The manifests of the versions with which a new one may have most in common."""
     from modelyard.client import NotFound
 
-    try:
-        return [version.manifest for version in islice(cli.client.registry.versions(model, page_size=_ALIKE), _ALIKE)]
-    except NotFound:
-        return []
+    shelf = cli.client.registry
+    found = [
+        *islice(shelf.versions(model, range=f"<{number}", page_size=_LOWER), _LOWER),
+        *islice(shelf.versions(model, page_size=1), 1),
+    ]
+    of, _, version = parent.rpartition("@")
+    if version and of in ("", model):
+        with suppress(NotFound):
+            found.append(shelf.version(model, version))
+    return list(dict.fromkeys(one.manifest for one in found))
 
 
-def _next(cli: Cli, model: str, bump: str | None) -> str:
+def _next(registered: RegisteredModel | None, bump: str) -> str:
     """The number after the latest one."""
-    from modelyard.client import NotFound
+    from modelyard.domain.versions import parse_version
 
-    if bump not in ("major", "minor", "patch"):
-        raise typer.BadParameter(f"Say which version this is: {model}@1.0.0, or --bump major, minor or patch.")
-    try:
-        latest = cli.client.registry.get(model).latest
-    except NotFound:
-        latest = None
-    major, minor, patch = (int(n) for n in (latest or "0.0.0").partition("-")[0].split("."))
-    if bump == "major":
-        return f"{major + 1}.0.0"
-    return f"{major}.{minor + 1}.0" if bump == "minor" else f"{major}.{minor}.{patch + 1}"
+    latest = registered.latest if registered else None
+    return str(parse_version(latest or "0.0.0").bumped(bump))
 
 
 def _numbers(texts: Sequence[str]) -> dict[str, float]:
+    from modelyard.domain.registry_rules import metric_complaint
+
+    numbers = {}
+    for name, text in pairs(texts, "--metric").items():
+        try:
+            numbers[name] = float(text)
+        except ValueError:
+            raise typer.BadParameter(f"{name} is {text!r}: a metric is a number.", param_hint="--metric") from None
+        if wrong := metric_complaint(numbers[name]):
+            raise typer.BadParameter(f"{name} is {text!r}: {wrong}", param_hint="--metric")
+    return numbers
+
+
+def _text_of(card: Path) -> str:
     try:
-        return {name: float(number) for name, number in pairs(list(texts), "--metric").items()}
-    except ValueError as error:
-        raise typer.BadParameter(f"A metric is a number: {error}.", param_hint="--metric") from None
+        return card.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        message = f"{card} is not text in UTF-8: byte {error.start} cannot be read."
+        raise CliError(
+            message, hint="A model card is Markdown: save it as UTF-8.", exit_code=ExitCode.INVALID
+        ) from None
 
 
 def _framework(text: str | None) -> dict[str, str] | None:

@@ -233,7 +233,8 @@ def _version_view(one: ModelVersion) -> RenderableType:
         for key, text in (
             ("Reason", one.reason), ("Framework", _framework(one)), ("Licence", one.licence),
             ("Says", one.description), *((word.replace("_", " ").capitalize(), t) for word, t in one.lineage.items()),
-            ("Needs", ", ".join(one.dependencies)), ("Metrics", _listed(one.metrics)), ("Labels", _listed(one.labels)),
+            ("Needs", ", ".join(one.dependencies)), ("Trusted", ", ".join(one.trust)),
+            ("Metrics", _listed(one.metrics)), ("Labels", _listed(one.labels)),
         )
         if text and text != "-"
     ]  # fmt: skip

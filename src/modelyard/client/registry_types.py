@@ -51,6 +51,7 @@ class ModelVersion(Resource):
     lineage: dict[str, str] = msgspec.field(default_factory=dict)
     dependencies: list[str] = msgspec.field(default_factory=list)
     licence: str = ""
+    trust: list[str] = msgspec.field(default_factory=list)
     description: str = ""
     metrics: dict[str, float] = msgspec.field(default_factory=dict)
     labels: dict[str, str] = msgspec.field(default_factory=dict)
@@ -103,9 +104,12 @@ class AliasMove(Resource, rename={"before": "from", "after": "to"}):
 
 
 class RegistryStore(Resource):
-    """Where versions' bytes are."""
+    """Where versions' bytes are: the store's place and identity, and the folder of that machine in which versions are
+    laid out to be served."""
 
     url: str
+    id: str
+    cache: str
 
 
 class VersionFile(Resource):

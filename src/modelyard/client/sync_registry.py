@@ -72,7 +72,7 @@ class Registry:
         reason: str = "", **metadata: Any,
     ) -> registry_types.ModelVersion:  # fmt: skip
         """Publish what is stored under the digest ``manifest``, for good. ``metadata``: framework, signature, lineage,
-        dependencies, licence, description, metrics, labels and card, as the API takes them."""
+        dependencies, licence, trust, description, metrics, labels and card, as the API takes them."""
         return self._client.send(requests.publish(self._ns(namespace), name, version, manifest, metadata, reason))
 
     def version(self, name: str, version: str, *, namespace: str | None = None) -> registry_types.ModelVersion:

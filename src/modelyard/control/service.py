@@ -33,7 +33,14 @@ from modelyard.domain.errors import (
     VersionConflict,
 )
 from modelyard.domain.model import Model, ModelRef, Revision, StopMode
-from modelyard.domain.names import FileSource, InvalidReference, name_problem, parse_reference
+from modelyard.domain.names import (
+    FileSource,
+    InvalidReference,
+    Registered,
+    RegisteredVersion,
+    name_problem,
+    parse_reference,
+)
 from modelyard.domain.operations import Operation, OperationKind
 from modelyard.domain.spec import BackendName, Engine, Spec
 from modelyard.domain.states import Command, RunState, State
@@ -391,11 +398,17 @@ class ModelService:
     async def newer(self, models: Sequence[Model]) -> Mapping[str, str]:
         """By uid, the version that a model's source means by now, where that is not the one that it is made of."""
         found: dict[str, str] = {}
+        means: dict[tuple[str, Registered], str | None] = {}
         for model in models:
             reference, artifact = model.spec.registered, model.spec.artifact
             if reference is None or artifact is None or self._sources is None:
                 continue
-            version = await self._sources.version(model.namespace, reference)
+            if isinstance(reference, RegisteredVersion):
+                continue  # it never means another
+            key = model.namespace, reference
+            if key not in means:
+                means[key] = await self._sources.version(*key)
+            version = means[key]
             if version is not None and version != artifact.version:
                 found[model.uid] = version
         return found

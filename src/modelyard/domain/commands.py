@@ -30,7 +30,7 @@ from modelyard.domain.model import (
     Transition,
 )
 from modelyard.domain.operations import INTAKE, ROLLOUTS, Operation, OperationKind, Step, cancel, succeed, with_step
-from modelyard.domain.spec import Spec
+from modelyard.domain.spec import Follow, Spec
 from modelyard.domain.states import Command, RunState, State, decide
 
 
@@ -233,9 +233,11 @@ def restarting(model: Model, spec: Spec) -> list[str]:
 
 
 def rollback(model: Model, revision: Revision, asked: Asked) -> Change:
-    """The spec of an earlier revision, as a new generation."""
+    """The spec of an earlier revision, as a new generation. It no longer follows an alias by itself: that would bring
+    back at once what was rolled back."""
     reason = asked.reason or f"Back to revision {revision.generation}"
-    return update(model, revision.spec, replace(asked, reason=reason), OperationKind.ROLLBACK)
+    spec = replace(revision.spec, follow=Follow.OFFER)
+    return update(model, spec, replace(asked, reason=reason), OperationKind.ROLLBACK)
 
 
 # ------------------------------------------------------------------------------------------- rollouts

@@ -105,7 +105,7 @@ def publish(shelf: Shelf, number: str, identity: Identity, notes: Notes, asked: 
             "same bytes for good: publish under the next one.",
         )
     after = replace(model, updated_at=asked.at)
-    data = {"version": number, "manifest": manifest}
+    data = {"version": number, "manifest": manifest, "trust": list(identity.trust)}
     event = _event(after, "VersionPublished", asked, f"{model.name}@{number} is published.", data)
     latest = _newest_of(number, model.latest)
     return _kept(shelf, Change(model=after, versions=(version,), events=(event,)), latest, asked)
@@ -154,7 +154,10 @@ def delete_version(shelf: Shelf, number: str, grace: timedelta, asked: Asked) ->
         raise Refused(
             "in_use", f"{name} is what {_listed(aliases)} means: move or remove {_these(aliases)} before you delete it."
         )
-    if users := _users(use for use in shelf.uses() if resolve(shelf, use.reference) == number):
+    uses = shelf.uses()
+    # Many may have one source, and each look for what it means is one at the database.
+    reaching = {reference for reference in {use.reference for use in uses} if resolve(shelf, reference) == number}
+    if users := _users(use for use in uses if use.reference in reaching):
         raise Refused(
             "in_use",
             f"{name} is served by {_listed(users)}: give {_these(users)} another version before you delete it.",

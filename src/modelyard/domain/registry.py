@@ -119,9 +119,17 @@ class Lineage:
     code_revision: str = ""
 
 
+class Trusted(StrEnum):
+    """What is in a version only because whoever published it trusts it."""
+
+    CODE = "code"  # source code, of the model itself
+    PICKLE = "pickle"  # files that run whatever code they hold when they are loaded
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """What a version is, and stays for good once it is published."""
+    """What a version is, and stays for good once it is published. ``trust``: see :class:`Trusted`; what of it is not
+    here is not in the version's files."""
 
     content: Content
     framework: Framework | None = None
@@ -129,6 +137,7 @@ class Identity:
     lineage: Lineage = Lineage()
     dependencies: tuple[str, ...] = ()
     licence: str = ""
+    trust: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from modelyard.domain.errors import Problem
 from modelyard.domain.names import InvalidReference, RegisteredVersion, is_alias, is_label_key, is_name, parse_reference
-from modelyard.domain.registry import LATEST, About, Content, Datatype, Identity, Notes, Tensor
+from modelyard.domain.registry import LATEST, About, Content, Datatype, Identity, Notes, Tensor, Trusted
 from modelyard.domain.versions import InvalidVersion, is_version, parse_version
 
 MAX_DESCRIPTION = 4096
@@ -126,6 +126,12 @@ def datatype_complaint(text: str) -> Complaint:
     return f"{text[:80]!r} is not a datatype of V2: it is one of {', '.join(Datatype)}."
 
 
+def trust_complaint(text: str) -> Complaint:
+    if text in set(Trusted):
+        return None
+    return f"{text[:80]!r} is nothing that can be trusted: it is {' or '.join(Trusted)}."
+
+
 def shape_complaint(shape: Iterable[int]) -> Complaint:
     lengths = list(shape)
     if len(lengths) <= MAX_DIMENSIONS and all(-1 <= length < 2**63 for length in lengths):
@@ -190,6 +196,7 @@ def identity_problems(identity: Identity) -> list[Problem]:
         ("dependencies", dependencies_complaint(len(identity.dependencies))),
         *((f"dependencies[{i}]", word_complaint(text)) for i, text in enumerate(identity.dependencies)),
         ("licence", line_complaint(identity.licence)),
+        *((f"trust[{i}]", trust_complaint(text)) for i, text in enumerate(identity.trust)),
     ]
     if framework is not None:
         checks.append(("framework.name", framework_complaint(framework.name)))

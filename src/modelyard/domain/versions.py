@@ -76,6 +76,19 @@ class SemVer:
             f"0{_sortable(part)}!" if part.isdigit() else f"1{part}!" for part in self.pre
         )
 
+    def bumped(self, part: str) -> SemVer:
+        """The release after this version in which the ``part`` major, minor or patch is raised. As in node-semver
+        (https://github.com/npm/node-semver#functions, inc), what a pre-release leads up to is raised already:
+        2.0.0 follows 2.0.0-rc.1, whichever part it is."""
+        match part:
+            case "major":
+                leads = self.pre and not self.minor and not self.patch
+                return SemVer(self.major if leads else self.major + 1, 0, 0)
+            case "minor":
+                leads = self.pre and not self.patch
+                return SemVer(self.major, self.minor if leads else self.minor + 1, 0)
+        return SemVer(self.major, self.minor, self.patch if self.pre else self.patch + 1)
+
     def __lt__(self, other: SemVer) -> bool:
         return self.precedence < other.precedence
 

@@ -183,6 +183,13 @@ class Catalog:
             raise InvalidRequest([Problem(path, "invalid_pick", str(error))]) from None
         return await self._store.look(namespace, name, lambda shelf: _resolved(shelf, reference))
 
+    async def number(self, namespace: str, reference: Registered) -> str | None:
+        """The number of the version that ``reference`` means now; None if it means nothing."""
+        try:
+            return await self._store.look(namespace, reference.name, lambda shelf: _number(shelf, reference))
+        except NotFound:
+            return None
+
     # ------------------------------------------------------------------ aliases
 
     async def aliases(self, namespace: str, name: str) -> Sequence[Alias]:
@@ -254,6 +261,10 @@ class Catalog:
 
     def _asked(self, by: By) -> Asked:
         return Asked(actor=by.actor, reason=by.reason, at=self._clock())
+
+
+def _number(shelf: Shelf, reference: Registered) -> str | None:
+    return None if shelf.model.deleted_at is not None else registering.resolve(shelf, reference)
 
 
 def _resolved(shelf: Shelf, reference: Registered) -> Version:

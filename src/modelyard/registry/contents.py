@@ -7,36 +7,66 @@ Everything that blocks runs in threads here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from modelyard.domain.errors import InvalidRequest, Problem
+from modelyard.domain.registering import MAX_GRACE
 from modelyard.domain.registry import Content
 from modelyard.registry.content.cache import Cache
-from modelyard.registry.content.evicting import Evicted, evict
+from modelyard.registry.content.evicting import GRACE, Evicted, evict
 from modelyard.registry.content.garbage import Collected, collect
 from modelyard.registry.content.manifest import Damaged, File, Manifest
-from modelyard.registry.content.storage import Missing, Storage
+from modelyard.registry.content.storage import Folder, Missing
 from modelyard.registry.content.stored import index_key, manifest_key, read_index, read_manifest
+from modelyard.registry.formats.kinds import Kind, kind_of
 from modelyard.registry.ports import CatalogStore
 
+# Whoever serves from a shared cache touches what it serves each hour.
+_SHARED_GRACE = 3 * 3600.0
 # Less would take away what a push has written and not published yet.
 LEAST_GRACE = timedelta(minutes=10)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What the store has under a manifest: ``kinds`` are the paths of the files by what they are."""
+
+    content: Content
+    kinds: Mapping[Kind, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the bytes are: the ``url`` of the store, its identity (the same folder, by whatever path, has the same),
+    and the ``cache``, a folder of the machine that the control process runs on."""
+
+    url: str
+    id: str
+    cache: Path
+
+
 class Contents:
-    """The bytes of all versions. ``url`` is where the store is, for those who push to it and pull from it;
-    ``cache_size`` in bytes is what the cache is kept to (None: it grows)."""
+    """The bytes of all versions. ``url`` is where the store is; ``cache_size`` in bytes is what the cache is kept to
+    (None: it grows); where it ``is_shared``, others serve from it too, of whom nothing is known here but when they used
+    what."""
 
     def __init__(
-        self, storage: Storage, cache: Cache, url: str, catalog: CatalogStore, clock: Callable[[], datetime],
-        cache_size: int | None = None,
+        self, storage: Folder, cache: Cache, url: str, catalog: CatalogStore, clock: Callable[[], datetime],
+        cache_size: int | None = None, *, is_shared: bool = False,
     ) -> None:  # fmt: skip
         self._storage, self._cache, self._catalog, self._clock = storage, cache, catalog, clock
-        self._cache_size = cache_size
-        self.url = url
+        self._cache_size, self._is_shared = cache_size, is_shared
+        self._url = url
 
-    async def content(self, manifest: str) -> Content:
+    async def place(self) -> Place:
+        """For those who push and pull. Raises Unavailable."""
+        return Place(url=self._url, id=await asyncio.to_thread(self._storage.identity), cache=self._cache.root)
+
+    async def content(self, manifest: str) -> Held:
         """What is to be published under this manifest.
 
         Raises:
@@ -49,7 +79,10 @@ class Contents:
             raise InvalidRequest([Problem("manifest", "missing_content", message)]) from error
         except Damaged as error:
             raise InvalidRequest([Problem("manifest", error.code, error.message)]) from error
-        return Content(manifest=manifest, size=found.size, files=len(found.files))
+        kinds: defaultdict[Kind, list[str]] = defaultdict(list)
+        for file in found.files:
+            kinds[kind_of(file.path, file.kind)].append(file.path)
+        return Held(content=Content(manifest=manifest, size=found.size, files=len(found.files)), kinds=kinds)
 
     async def files(self, manifest: str) -> Sequence[File]:
         """Raises Missing, Damaged."""
@@ -59,11 +92,14 @@ class Contents:
         """Remove what no version names and nobody has touched for ``grace``.
 
         Raises:
-            InvalidRequest: ``grace`` is too short
+            InvalidRequest: ``grace`` is too short, or longer than can be meant
             Missing, Damaged: a version is not whole; nothing was removed
         """
-        if grace < LEAST_GRACE:
-            message = "grace is 10m at least: a push may be under way, and what it has written is named by nothing yet."
+        if not LEAST_GRACE <= grace <= MAX_GRACE:
+            message = (
+                f"grace is from 10m to {MAX_GRACE.days}d: a push may be under way, and what it has written is named by "
+                "nothing yet."
+            )
             raise InvalidRequest([Problem("query.grace", "out_of_range", message)])
         # What is published from now on has been touched a moment ago.
         in_use = await self._catalog.manifests_in_use()
@@ -74,13 +110,15 @@ class Contents:
 
     async def clean_up(self, max_bytes: int | None = None, *, dry_run: bool = False) -> Evicted:
         """Make the cache no larger than ``max_bytes`` (None: than it is to be at most anyway), as far as what is not
-        served allows; what no version and no revision names goes in any case."""
+        served allows; what no version and no revision names goes in any case, unless the cache is shared."""
         limit = self._cache_size if max_bytes is None else max_bytes
         served, wanted = await self._catalog.manifests_served(), await self._catalog.manifests_in_use()
-        now = self._clock().timestamp()
+        # So that those with whom the folder is shared see it, too.
+        await asyncio.to_thread(self._cache.touch, served)
         return await asyncio.to_thread(
-            evict, self._cache, in_use=served, wanted=wanted, max_bytes=limit, now=now, dry_run=dry_run
-        )
+            evict, self._cache, in_use=served, wanted=None if self._is_shared else wanted, max_bytes=limit,
+            now=self._clock().timestamp(), grace=_SHARED_GRACE if self._is_shared else GRACE, dry_run=dry_run,
+        )  # fmt: skip
 
     def _whole(self, digest: str) -> Manifest:
         """Reads no content: only that each object is there, as long as it must be. All of it is young again after that,

@@ -100,4 +100,4 @@ class CatalogStore(Protocol):
         models, to each of which its model may go back."""
 
     async def manifests_served(self) -> frozenset[str]:
-        """Those that models which are to run are made of, as they are wished and as they are served."""
+        """Those that models which run or are to run are made of, as they are wished and as they are served."""

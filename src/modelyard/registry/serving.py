@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 from modelyard.control.ports import Resolved
 from modelyard.domain.errors import InvalidRequest, NotFound, Problem
 from modelyard.domain.names import Registered
-from modelyard.domain.spec import Artifact, Engine
+from modelyard.domain.spec import PICKLE_SUFFIXES, Artifact, Engine
 from modelyard.registry.catalog import Catalog
 from modelyard.registry.content.cache import Cache
 from modelyard.registry.content.layout import Layout
-from modelyard.registry.content.manifest import Damaged, Manifest
+from modelyard.registry.content.manifest import Damaged, File, Manifest
 from modelyard.registry.content.storage import Missing, Storage
 from modelyard.registry.content.stored import read_manifest
 from modelyard.registry.formats.scan import Kind
 
 _CODE = "model.py"
-# The kinds of file that these engines load one of, and what such a file is called where there are several.
-_LOADS = {
-    Engine.ONNX: ((Kind.ONNX,), "model.onnx"),
-    Engine.SKLEARN: ((Kind.SKOPS, Kind.PICKLE), "model.skops"),
+# The kinds of file that these engines load one of, with which suffixes (others pickle too, under their own), and what
+# such a file is called where there are several.
+_LOADS: Final[Mapping[Engine, tuple[Mapping[str, Sequence[str]], str]]] = {
+    Engine.ONNX: ({Kind.ONNX: (".onnx",)}, "model.onnx"),
+    Engine.SKLEARN: (
+        {Kind.SKOPS: (".skops",), Kind.PROGRAM: (".skops",), Kind.PICKLE: PICKLE_SUFFIXES},
+        "model.skops",
+    ),
 }
 
 
@@ -40,7 +45,10 @@ class Serving:
             digest = version.identity.content.manifest
             manifest = await asyncio.to_thread(read_manifest, self._storage, digest)
         except Missing as error:
-            message = f"The files of {source} are not in this registry's store. Push the version again."
+            message = (
+                f"The files of {source} are not in this home's store. Push the version again, or, where several homes "
+                "share a database, have them share the store too (MODELYARD_REGISTRY_PATH)."
+            )
             raise InvalidRequest([Problem("spec.source", "missing_content", message)]) from error
         except (NotFound, Damaged) as error:
             raise InvalidRequest([Problem("spec.source", error.code, error.message)]) from error
@@ -49,11 +57,7 @@ class Serving:
 
     async def version(self, namespace: str, source: Registered) -> str | None:
         """See :class:`modelyard.control.ports.Sources`."""
-        name, _, pick = str(source).partition("@")
-        try:
-            return (await self._catalog.resolve(namespace, name, pick)).version
-        except NotFound:
-            return None
+        return await self._catalog.number(namespace, source)
 
     def lay_out(self, artifact: Artifact, engine: Engine, progress: Callable[[int, int], None]) -> Path:
         """See :class:`modelyard.backends.port.Artifacts`."""
@@ -75,7 +79,7 @@ def entry_of(manifest: Manifest, engine: Engine | None, source: str) -> tuple[En
     if engine not in _LOADS:
         return engine, ""
     kinds, usual = _LOADS[engine]
-    found = [file.path for file in manifest.files if file.kind in kinds]
+    found = [file.path for file in manifest.files if _is_one(file, kinds)]
     if usual in found:
         return engine, usual
     if len(found) != 1:
@@ -92,11 +96,15 @@ def entry_of(manifest: Manifest, engine: Engine | None, source: str) -> tuple[En
 def _engine_of(manifest: Manifest, source: str) -> Engine:
     if any(file.path == _CODE for file in manifest.files):
         return Engine.PYTHON
-    fitting = [e for e, (kinds, _) in _LOADS.items() if any(file.kind in kinds for file in manifest.files)]
+    fitting = [e for e, (kinds, _) in _LOADS.items() if any(_is_one(file, kinds) for file in manifest.files)]
     if len(fitting) == 1:
         return fitting[0]
     message = f"Say which engine runs {source}: its files do not tell ({_listed([f.path for f in manifest.files])})."
     raise InvalidRequest([Problem("spec.engine", "required", message)])
+
+
+def _is_one(file: File, kinds: Mapping[str, Sequence[str]]) -> bool:
+    return PurePosixPath(file.path).suffix.lower() in kinds.get(file.kind, ())
 
 
 def _listed(paths: Sequence[str]) -> str:

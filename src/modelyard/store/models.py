@@ -26,6 +26,7 @@ from modelyard.store.tables import revisions as revision_rows
 _LONGEST_SEARCH: Final = 64
 
 _target = revision_rows.alias("target")
+_good = revision_rows.alias("good")
 _is_target: Final = (
     (_target.c.model_uid == models.c.uid)
     & (_target.c.generation == models.c.target_generation)
@@ -187,11 +188,17 @@ def following(connection: sa.Connection, site: str) -> Sequence[str]:
 
 
 def manifests_served(connection: sa.Connection) -> frozenset[str]:
-    """Of the registered versions that models which are to run are made of, by their newest spec and their target's."""
+    """Of the registered versions that models which run or are to run are made of: by their newest spec, their target's
+    and that of the last good one, of which instances may serve still."""
+    good = models.c.status[("good", "generation")].as_integer()
     found: set[str] = set()
-    for source, table in ((models, models), (models.join(_target, _is_target), _target)):
+    for source, table in (
+        (models, models),
+        (models.join(_target, _is_target), _target),
+        (models.join(_good, (_good.c.model_uid == models.c.uid) & (_good.c.generation == good)), _good),
+    ):
         manifest = table.c.spec[("artifact", "manifest")].as_string()
-        runs = models.c.desired == str(RunState.RUNNING)
+        runs = (models.c.desired == str(RunState.RUNNING)) | (models.c.state != str(State.STOPPED))
         found.update(connection.scalars(sa.select(manifest).select_from(source).where(runs, manifest.is_not(None))))
     return frozenset(found)
 

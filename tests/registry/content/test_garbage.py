@@ -54,6 +54,15 @@ def test_what_only_removed_versions_need_goes(home: Path, storage: Folder) -> No
         verify_stored(storage, second)
 
 
+def test_the_stores_identity_stays_when_all_else_goes(home: Path, storage: Folder) -> None:
+    identity = storage.identity()
+    pushed(version(home / "v", 1), storage)
+    aged(storage.root)
+    assert collect(storage, [], time.time(), grace=GRACE).kept == 0
+    assert keys(storage) == set()
+    assert storage.has_identity(identity)
+
+
 def test_what_is_shared_outlives_the_version_that_brought_it(home: Path, storage: Folder) -> None:
     first = pushed(version(home / "v", 1, 2), storage).manifest
     second = pushed(version(home / "v", 2, 3), storage, like=[first]).manifest

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from modelyard.domain.errors import Unavailable
+from modelyard.domain.errors import InvalidRequest, Unavailable
 from modelyard.registry.content.chunks import CHUNK, Buffer
 from modelyard.registry.content.garbage import collect
 from modelyard.registry.content.manifest import Extent, digest_of, encode, encode_index
@@ -142,6 +143,18 @@ def test_progress_grows_to_the_end(home: Path, storage: Folder) -> None:
     assert told[-1][0] == 2 * found.size
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "net.onnx", "deep/er/text.txt", "EMPTY", "serve.py"])
+def test_a_file_that_is_swapped_after_it_was_found_fails_the_push(home: Path, storage: Folder, name: str) -> None:
+    files = accepted(mixed(home / "v"))
+    shutil.copy2(home / "v" / name, home / "other")
+    (home / "other").replace(home / "v" / name)
+    with pytest.raises(InvalidRequest, match="changed") as failed:
+        push(home / "v", files, storage)
+    assert failed.value.problems[0].code == "changed"
+    assert on_disk(storage.root) == 0
+    push(home / "v", accepted(home / "v"), storage)
+
+
 # ------------------------------------------------------------------------------------------- what was there before
 
 
@@ -191,23 +204,23 @@ def test_an_earlier_version_that_is_not_whole_spoils_no_later_one(
     assert_whole(storage, second.manifest, folder, home / "out")
 
 
-def test_all_that_a_push_relies_on_is_young_when_it_ends(home: Path, storage: Folder) -> None:
+@pytest.mark.parametrize("alike", [False, True])
+@pytest.mark.parametrize("lost", ["", "packs/", "objects/"])
+def test_all_that_a_push_relies_on_is_young_when_it_ends(home: Path, storage: Folder, alike: bool, lost: str) -> None:
     folder = mixed(home / "v")
     first = pushed(folder, storage).manifest
-    for like, lost in (([], None), ([first], None), ([first], "packs/"), ([first], "objects/"), ([], "objects/")):
-        aged(storage.root)
-        if lost:
-            storage.remove(next(storage.find(lost)).key, math.inf)
-        again = pushed(folder, storage, like=like)
-        # Garbage, but none of it is old: nothing may go before its version is published.
-        collected = collect(storage, [], storage.path(manifest_key(first)).stat().st_mtime + 1, grace=5000)
-        assert collected.removed == 0
-        assert_whole(storage, again.manifest, folder, home / "out")
+    aged(storage.root)
+    if lost:
+        storage.remove(next(storage.find(lost)).key, math.inf)
+    again = pushed(folder, storage, like=[first] if alike else [])
+    # Nothing that it needs may go before its version is published, though nothing names it yet.
+    collect(storage, [], storage.path(manifest_key(first)).stat().st_mtime + 1, grace=5000)
+    assert_whole(storage, again.manifest, folder, home / "out")
 
 
 def test_a_store_that_keeps_losing_things_fails_the_push(home: Path, storage: Folder) -> None:
     class Losing(Folder):
-        def write(self, key: str, pieces: Iterable[Buffer]) -> None:
+        def write(self, key: str, pieces: Iterable[Buffer], *, anew: bool = False) -> None:
             super().write(key, pieces)
             if key.startswith("packs/"):
                 self.path(key).unlink()

@@ -7,9 +7,11 @@ import errno
 import itertools
 import math
 import os
+import re
 import stat
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -272,3 +274,42 @@ def test_what_an_interrupted_removal_took_aside_is_put_back(storage: Folder) -> 
             assert storage.read(KEY) == b"content"
             assert unfinished(storage.root) == []
     assert seen
+
+
+def test_a_store_has_an_identity_of_its_own_that_stays(home: Path, storage: Folder) -> None:
+    assert not storage.has_identity("")
+    assert not storage.root.exists(), "who only asks makes nothing"
+    made = storage.identity()
+    assert re.fullmatch("[0-9a-f]{32}", made)
+    assert Folder(storage.root).identity() == made != Folder(home / "other").identity()
+    assert storage.has_identity(made)
+    assert not Folder(home / "other").has_identity(made)
+    assert not Folder(home / "nowhere").has_identity(made)
+    assert unfinished(storage.root) == []
+
+
+def test_many_who_give_a_store_its_identity_at_once_agree(storage: Folder) -> None:
+    for _ in range(20):
+        (storage.root / "store.id").unlink(missing_ok=True)
+        with ThreadPoolExecutor(8) as pool:
+            assert len(set(pool.map(lambda _: Folder(storage.root).identity(), range(8)))) == 1
+
+
+def test_a_damaged_identity_is_nobodys(storage: Folder) -> None:
+    storage.root.mkdir()
+    (storage.root / "store.id").write_text("A" * 32)
+    with pytest.raises(Unavailable, match=r"store\.id is damaged: remove it"):
+        storage.identity()
+
+
+def test_an_identity_is_no_object_and_what_was_left_of_making_one_goes(storage: Folder) -> None:
+    storage.identity()
+    storage.write(KEY, [b"a"])
+    left = storage.root / "store.id.writing-1"
+    left.write_bytes(b"x")
+    for prefix in ("", "s", "store.id"):
+        assert [e.key for e in storage.find(prefix)] == ([KEY] if not prefix else [])
+    aged(storage.root)
+    assert storage.tidy(time.time() - 1) == 1
+    assert not left.exists()
+    assert storage.identity()

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from modelyard.registry.formats import scan as scanning
+from modelyard.registry.formats.content import judge
+from modelyard.registry.formats.kinds import Verdict
 from modelyard.registry.formats.scan import fingerprint, scan
 from tests.registry.formats.making import only, write
 
@@ -129,3 +131,17 @@ def test_a_file_that_changes_has_another_fingerprint(home: Path, change: Callabl
     assert fingerprint(path) == before
     change(path)
     assert fingerprint(path) != before
+
+
+def test_a_file_is_found_as_it_was_before_it_was_looked_into(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = folder / "README.md"
+    before = fingerprint(path)
+
+    def swap_and_judge(judged: Path, *, is_data: bool) -> Verdict:
+        write(home / "good.md", b"# Another\n").replace(judged)
+        return judge(judged, is_data=is_data)
+
+    home = folder.parent
+    monkeypatch.setattr(scanning, "judge", swap_and_judge)
+    (found,) = scan(folder).files
+    assert found.fingerprint == before != fingerprint(path)

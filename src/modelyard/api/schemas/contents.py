@@ -7,6 +7,8 @@ from pydantic import BaseModel, Field
 
 class RegistryStore(BaseModel):
     url: str = Field(description="`file:///path`: a folder of the machine that the control process runs on.")
+    id: str = Field(description="Of this store alone; a folder has it in its file `store.id`.")
+    cache: str = Field(description="The folder of that machine in which versions are laid out to be served.")
 
 
 class VersionFile(BaseModel):

@@ -16,7 +16,7 @@ from modelyard.api.schemas.base import In, Size, Whole
 from modelyard.api.schemas.requests import Reasoned
 from modelyard.domain import registry_rules as rules
 from modelyard.domain.names import NAME_RULE
-from modelyard.domain.registry import Datatype, MoveKind
+from modelyard.domain.registry import Datatype, MoveKind, Trusted
 
 T = TypeVar("T")
 
@@ -43,6 +43,10 @@ _Metric = Annotated[float, Strict(), _by(rules.metric_complaint)]
 
 _CARD = "Markdown, at most 256 KiB."
 _LICENCE = "An SPDX expression, where there is one."
+_TRUST = (
+    "What may be among its files because it is trusted: source code (code), and what runs code when it is loaded "
+    "(pickle). Other such files are refused."
+)
 _MERGED = "A JSON merge patch (RFC 7396): what is left out stays, null removes."
 
 
@@ -131,6 +135,7 @@ class PublishVersion(Reasoned):
     lineage: Lineage = Field(default_factory=Lineage)
     dependencies: Annotated[list[Word], _sized(rules.dependencies_complaint)] = Field(default_factory=list)
     licence: Line = Field("", description=f"The model's, if it is left out. {_LICENCE}")
+    trust: list[Trusted] = Field(default_factory=list, description=_TRUST)
     description: Description = ""
     metrics: Metrics = Field(default_factory=dict)
     labels: Labels = Field(default_factory=dict)
@@ -189,6 +194,7 @@ class ModelVersion(BaseModel):
     lineage: Lineage
     dependencies: list[str]
     licence: str
+    trust: list[Trusted] = Field(description="What is among its files because it was trusted.")
     description: str
     metrics: dict[str, float]
     labels: dict[str, str]

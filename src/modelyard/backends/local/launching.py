@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -62,6 +63,10 @@ class LaunchFailed(Exception):
         self.failure = failure
 
 
+class GivenUp(ModelyardError):
+    """The instance was asked to end before its files were there."""
+
+
 async def with_source(site: Site, launch: Launch, say: Callable[[str], None]) -> Launch:
     """The launch with the path of its registered model's files, which are laid out first where they are not yet;
     ``say`` is told how far that is. Its time to become ready begins after that.
@@ -75,10 +80,12 @@ async def with_source(site: Site, launch: Launch, say: Callable[[str], None]) ->
     what = f"{launch.spec.source} (version {artifact.version})"
     if artifacts is None:
         raise LaunchFailed(Failure(code="no_registry", message=f"There is no registry here to have {what} from."))
-    loop, told_at = asyncio.get_running_loop(), 0.0
+    loop, told_at, given_up = asyncio.get_running_loop(), 0.0, threading.Event()
 
     def progress(done: int, total: int) -> None:
         nonlocal told_at
+        if given_up.is_set():
+            raise GivenUp("Nobody waits for these files any more.")
         if total and loop.time() >= told_at + _TELL_EVERY:
             told_at = loop.time()
             loop.call_soon_threadsafe(say, f"Laying out {what}: {done * 100 // total} %.")
@@ -87,6 +94,9 @@ async def with_source(site: Site, launch: Launch, say: Callable[[str], None]) ->
         path = await apart(lambda: artifacts.lay_out(artifact, launch.spec.engine, progress), f"lay out {what}")
     except ModelyardError as error:
         raise LaunchFailed(Failure(code=error.code, message=f"{what} cannot be had: {error.message}")) from error
+    except asyncio.CancelledError:
+        given_up.set()
+        raise
     except OSError as error:
         raise LaunchFailed(_storage_failure(f"{what} cannot be laid out", error)) from error
     say("")

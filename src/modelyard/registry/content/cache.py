@@ -3,7 +3,7 @@
 ``files/ab/<name>`` holds each file once, read-only; ``laid/<manifest>.<layout>/`` is a folder of links to them. Many
 processes may use one cache, on a network file system too: nothing is right or wrong by a lock. What is written is
 written under a name of its own, checked chunk by chunk, and linked to its place in one step; whoever comes second finds
-it there, or has made the same.
+it there, or has made the same. That one lays a version out while the others wait for it only saves work.
 """
 
 from __future__ import annotations
@@ -13,21 +13,22 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from modelyard.registry.content.chunks import Buffer
+from modelyard.registry.content.fetching import Fetch, Progress, Wanted
 from modelyard.registry.content.layout import Layout, Placed, placed
+from modelyard.registry.content.leases import Lease
 from modelyard.registry.content.manifest import Extent, Index, Manifest, hex_of
-from modelyard.registry.content.pulling import Counter
-from modelyard.registry.content.storage import NO_LINK, UNFINISHED, Folder, Storage, write_all, written
-from modelyard.registry.content.stored import chunks_of, object_key, read_index, read_manifest
+from modelyard.registry.content.storage import NO_LINK, UNFINISHED, Folder, Storage
+from modelyard.registry.content.stored import object_key, read_index, read_manifest
 
 _UNFINISHED: Final = ".making-"
-_READERS: Final = 8
+# Seconds between two looks at what another process is laying out.
+_LOOK_EVERY: Final = 0.05
 _TRIES: Final = 5
 
 
@@ -49,7 +50,7 @@ class Cache:
         """Where a version is laid out, or would be."""
         return self.root / "laid" / f"{hex_of(digest)}.{layout}"
 
-    def lay_out(self, digest: str, layout: Layout, progress: Callable[[int, int], None] | None = None) -> LaidOut:
+    def lay_out(self, digest: str, layout: Layout, progress: Progress | None = None) -> LaidOut:
         """Have the version's files in a folder; nothing to do where they are there. ``progress`` is told of bytes.
 
         Raises:
@@ -64,16 +65,30 @@ class Cache:
             return LaidOut(folder, 0)
         manifest, index = read_manifest(self._storage, digest), read_index(self._storage, digest)
         files = placed(manifest, layout)
-        tell, written, tries = progress or (lambda done, total: None), 0, 0
+        lease = Lease(self.root / "leases" / folder.name)
+        while not lease.take():
+            # Somebody else does it, or did.
+            if folder.is_dir():
+                return LaidOut(folder, 0)
+            time.sleep(_LOOK_EVERY)
+        try:
+            return LaidOut(folder, self._make(folder, manifest, index, files, progress))
+        finally:
+            lease.release()
+
+    def _make(
+        self, folder: Path, manifest: Manifest, index: Index, files: Sequence[Placed], progress: Progress | None
+    ) -> int:
+        written = tries = 0
         while not folder.is_dir():
             if tries == _TRIES:
                 raise OSError(errno.EIO, "could not be put in its place", str(folder))
             tries += 1
-            written += self._fill(manifest, index, files, tell)
+            written += self._fill(manifest, index, files, progress)
             # A file of the cache may be evicted before it is linked to; then it is made once more.
             with contextlib.suppress(FileNotFoundError):
                 self._assemble(folder, files)
-        return LaidOut(folder, written)
+        return written
 
     def _assemble(self, folder: Path, files: Sequence[Placed]) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -88,6 +103,28 @@ class Cache:
                 making.rename(folder)
         finally:
             shutil.rmtree(making, ignore_errors=True)
+
+    def touch(self, digests: Collection[str]) -> None:
+        """What these versions have laid out is in use."""
+        for digest in digests:
+            for layout in Layout:
+                with contextlib.suppress(OSError):
+                    os.utime(self.folder(digest, layout))
+
+    def evict(self, digest: str, layout: Layout, before: float) -> bool:
+        """Take a version's folder away unless it was used since then (seconds since the epoch), also if that is just
+        now; whether it is gone."""
+        folder = self.folder(digest, layout)
+        aside = folder.with_name(f"{_UNFINISHED}{secrets.token_hex(8)}")
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(aside)
+            # Whoever comes from here on lays it out anew; who came before has touched it.
+            if aside.stat().st_mtime >= before:
+                with contextlib.suppress(OSError):
+                    aside.rename(folder)
+                    return False
+        shutil.rmtree(aside, ignore_errors=True)
+        return True
 
     def forget(self, digest: str, layout: Layout, files: Sequence[Placed]) -> None:
         """Take a version's folder away, and these files of the cache: who has them open keeps them."""
@@ -106,7 +143,7 @@ class Cache:
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_mtime < before:
                     shutil.rmtree(path, ignore_errors=True)
-        for path in self.root.glob(f"files/*/*{UNFINISHED}*"):
+        for path in (*self.root.glob(f"files/*/*{UNFINISHED}*"), *self.root.glob("leases/*")):
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_mtime < before:
                     path.unlink()
@@ -116,19 +153,22 @@ class Cache:
     def _file(self, file: Placed) -> Path:
         return self.root / "files" / file.name[:2] / file.name
 
-    def _fill(
-        self, manifest: Manifest, index: Index, files: Sequence[Placed], progress: Callable[[int, int], None]
-    ) -> int:
+    def _fill(self, manifest: Manifest, index: Index, files: Sequence[Placed], progress: Progress | None) -> int:
         """Have every file in the cache; bytes written."""
         missing = list({f.name: f for f in files if not self._file(f).exists()}.values())
-        linked = [f for f in missing if self._link(f, index)]
-        there = {f.name for f in linked}
-        missing = [f for f in missing if f.name not in there]
-        done = Counter(progress, sum(f.size for f in missing))
-        with ThreadPoolExecutor(_READERS, thread_name_prefix="lay out") as pool:
-            for _ in pool.map(lambda f: self._make(f, manifest, index, done), missing):
-                pass
-        return done.done
+        linked = {f.name for f in missing if self._link(f, index)}
+        wanted = [
+            Wanted(
+                path=self._file(f), parts=f.parts, header=f.header, mode=0o555 if f.executable else 0o444,
+                # Not put over what another has made meanwhile: a file that is replaced just as it is linked to is
+                # missing.
+                keep=True,
+            )
+            for f in missing if f.name not in linked
+        ]  # fmt: skip
+        fetch = Fetch(self._storage, manifest, index, sum(f.size for f in wanted), progress)
+        fetch.make(wanted)
+        return fetch.fetched
 
     def _link(self, file: Placed, index: Index) -> bool:
         """Take the store's own file, where it is just this one and near enough."""
@@ -151,19 +191,6 @@ class Cache:
                 return False
             raise
         return True
-
-    def _make(self, file: Placed, manifest: Manifest, index: Index, done: Counter) -> None:
-        # Not put over what another has made meanwhile: a file that is replaced just as it is linked to is missing.
-        with written(self._file(file), 0o555 if file.executable else 0o444, keep=True) as descriptor:
-            for piece in self._content(file, manifest, index):
-                write_all(descriptor, piece)
-                done.add(len(piece))
-
-    def _content(self, file: Placed, manifest: Manifest, index: Index) -> Iterator[Buffer]:
-        if file.header:
-            yield file.header
-        for part in file.parts:
-            yield from chunks_of(self._storage, part, manifest.chunks[part.root], index.get(part.root, ()))
 
 
 def link_or_copy(source: Path, target: Path) -> None:

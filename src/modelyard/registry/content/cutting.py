@@ -92,12 +92,12 @@ def cut_folder(root: Path, files: Sequence[Found], progress: Progress) -> Cut:
     from memory). ``progress`` counts the bytes of whole files.
 
     Raises:
-        InvalidRequest: a file changes meanwhile
+        InvalidRequest: a file changes meanwhile, or has since it was found
         OSError: one cannot be read
     """
     files = sorted(files, key=lambda file: str(file.path))
     total, done = sum(file.size for file in files), 0
-    before = {found.path: _seen(root / found.path, found.size) for found in files}
+    before = {found.path: _seen(root / found.path, found) for found in files}
     models = _models_of_data(root, files)
     cut: dict[str, File] = {}
     pieces: dict[str, Piece] = {}
@@ -119,20 +119,20 @@ def cut_folder(root: Path, files: Sequence[Found], progress: Progress) -> Cut:
                     cut[path] = replace(file, graph=Part(root=chunks.root, size=len(graph)), data=data)
     # A file's own digest, its chunks and what was made of it were read at different times.
     for found in files:
-        if _seen(root / found.path, found.size) != before[found.path]:
+        if _seen(root / found.path, found) != before[found.path]:
             raise changed(root / found.path)
     progress(done, total)
     manifest = Manifest(files=tuple(cut.values()), chunks={root: piece.chunks for root, piece in pieces.items()})
     return Cut(manifest=manifest, pieces=pieces)
 
 
-def _seen(path: Path, size: int) -> Fingerprint:
-    """Raises InvalidRequest where the file is not of this size, or not there, any more."""
+def _seen(path: Path, found: Found) -> Fingerprint:
+    """Raises InvalidRequest where the file is not the one that was found, or not there, any more."""
     try:
         seen = fingerprint(path)
     except FileNotFoundError as error:
         raise changed(path) from error
-    if seen.size != size:
+    if seen.size != found.size or found.fingerprint not in (None, seen):
         raise changed(path)
     return seen
 

@@ -43,16 +43,17 @@ class _Laid:
 
 def evict(
     cache: Cache, *, in_use: Collection[str], wanted: Collection[str] | None, max_bytes: int | None, now: float,
-    dry_run: bool = False,
+    grace: float = GRACE, dry_run: bool = False,
 ) -> Evicted:  # fmt: skip
     """Remove the folders of versions that are not ``wanted`` by anybody any more (None: all are), then the longest
     unused ones until the cache is no larger than ``max_bytes`` (None: without limit), then the files that no folder
-    needs. Those of the manifests ``in_use`` stay, whatever the size. ``now`` in seconds since the epoch.
+    needs. Those of the manifests ``in_use`` stay, whatever the size, and what was used in the last ``grace`` seconds.
+    ``now`` in seconds since the epoch.
 
     Raises:
         OSError: the cache cannot be read
     """
-    before = now - GRACE
+    before = now - grace
     if not dry_run:
         cache.tidy(before)
     costs, changed = _costs(cache.root)
@@ -68,14 +69,14 @@ def evict(
         too_much = max_bytes is not None and left > max_bytes
         if folder.digest in in_use or folder.used_at >= before or not (unwanted or too_much):
             continue
+        if not dry_run and not cache.evict(folder.digest, folder.layout, before):
+            continue
         removed += 1
         for inode in folder.inodes:
             needed[inode] -= 1
             if not needed[inode]:
                 loose.add(inode)
                 left -= costs.get(inode, 0)
-        if not dry_run:
-            cache.forget(folder.digest, folder.layout, ())
     if not dry_run:
         _remove(cache.root, loose)
     return Evicted(removed=removed, freed=size - left, size=left, folders=len(laid) - removed)

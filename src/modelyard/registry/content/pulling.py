@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
-from typing import Final
 
 from modelyard.domain.errors import InvalidRequest, Problem
-from modelyard.registry.content.chunks import Buffer, matches
-from modelyard.registry.content.cutting import Progress
-from modelyard.registry.content.manifest import File, Index, Manifest
-from modelyard.registry.content.storage import Storage, unfinished_prefix, write_all, written
-from modelyard.registry.content.stored import chunks_of, read_index, read_manifest
-
-_FILES_AT_ONCE: Final = 4
+from modelyard.registry.content.chunks import matches
+from modelyard.registry.content.fetching import Fetch, Progress, Wanted
+from modelyard.registry.content.manifest import File, Manifest
+from modelyard.registry.content.storage import Storage
+from modelyard.registry.content.stored import read_index, read_manifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,42 +45,13 @@ def pull(
             "There is a file of this name with other content. Pull into another folder, or overwrite it (--force)."
         )
         raise InvalidRequest([Problem(file.path, "exists", message) for file in others])
-    counter = Counter(progress, sum(file.size for file in wanted))
-    with ThreadPoolExecutor(_FILES_AT_ONCE, thread_name_prefix="pull") as pool:
-        for _ in pool.map(lambda file: _write(root, file, storage, manifest, index, counter), wanted):
-            pass
-    return Pulled(size=manifest.size, files=len(manifest.files), written=counter.done)
-
-
-class Counter:
-    """Bytes that are done, counted by many threads."""
-
-    def __init__(self, tell: Progress | None, total: int) -> None:
-        self._tell, self._total, self._lock = tell, total, Lock()
-        self.done = 0
-
-    def add(self, count: int) -> None:
-        with self._lock:
-            self.done += count
-            if self._tell is not None:
-                self._tell(self.done, self._total)
-
-
-def _write(root: Path, file: File, storage: Storage, manifest: Manifest, index: Index, counter: Counter) -> None:
-    path = root / file.path
-    _refuse_detour(root, path)
-    # What an earlier pull of this file was killed over.
-    for left in path.parent.glob(f"{_escaped(unfinished_prefix(path))}*") if path.parent.is_dir() else ():
-        left.unlink(missing_ok=True)
-    with written(path, 0o755 if file.executable else 0o644) as descriptor:
-        for piece in _content(file, storage, manifest, index):
-            write_all(descriptor, piece)
-            counter.add(len(piece))
-
-
-def _content(file: File, storage: Storage, manifest: Manifest, index: Index) -> Iterator[Buffer]:
-    for part in file.parts:
-        yield from chunks_of(storage, part, manifest.chunks[part.root], index.get(part.root, ()))
+    for file in wanted:
+        _refuse_detour(root, root / file.path)
+    fetch = Fetch(storage, manifest, index, sum(file.size for file in wanted), progress)
+    fetch.make(
+        [Wanted(path=root / file.path, parts=file.parts, mode=0o755 if file.executable else 0o644) for file in wanted]
+    )
+    return Pulled(size=manifest.size, files=len(manifest.files), written=fetch.fetched)
 
 
 def _is_there(path: Path, file: File, manifest: Manifest) -> bool:
@@ -111,8 +76,3 @@ def _refuse_detour(root: Path, path: Path) -> None:
         if folder.is_symlink():
             message = f"{folder} is a symbolic link: pull into another folder, or remove it."
             raise InvalidRequest([Problem(str(path.relative_to(root)), "link", message)])
-
-
-def _escaped(name: str) -> str:
-    """As a glob that matches just this."""
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)

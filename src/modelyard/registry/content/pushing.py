@@ -1,19 +1,23 @@
 """From a folder of files to a version's bytes in a store: write what the store lacks, and the manifest last.
 
-Before the manifest is there the store holds objects that nothing names, so a push may end anywhere. What is written is
-checked against the digests once more: a file that changes meanwhile fails the push and never spoils the store.
+What the store has already is read and checked before this version relies on it, and what is damaged is written anew:
+to push the same files again mends a version. Before the manifest is there the store holds objects that nothing names,
+so a push may end anywhere. What is written is checked against the digests once more: a file that changes meanwhile
+fails the push and never spoils the store.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from modelyard.domain.errors import Unavailable
-from modelyard.registry.content.chunks import Buffer, matches
+from modelyard.registry.content.chunks import Buffer, Chunks, matches
 from modelyard.registry.content.cutting import Cut, Piece, Progress, Reading, changed, cut_folder
 from modelyard.registry.content.manifest import Damaged, Extent, Index, digest_of, encode, encode_index
 from modelyard.registry.content.storage import Missing, Storage
@@ -120,6 +124,10 @@ class _Writing:
         self.written = written
 
     def run(self) -> Index:
+        with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="check") as self._pool:
+            return self._run()
+
+    def _run(self) -> Index:
         for root, piece in self._cut.pieces.items():
             # What was made of the files, not read, counts for nothing.
             self._tell(min(self._total + self._done, 2 * self._total), 2 * self._total)
@@ -131,28 +139,45 @@ class _Writing:
 
     def _place(self, root: str, piece: Piece) -> None:
         size = piece.chunks.size
-        if root in self._shared.parts:
+        if root in self._shared.parts and self._is_whole(root, piece.chunks, self._shared.parts[root]):
             self._index[root] = list(self._shared.parts[root])
         elif size == 0:
             self._index[root] = []
         elif size < _PACKED_BELOW:
             self._add_to_pack(root, b"".join(self._chunks(piece)))
-        elif (there := self._found(root, size)) is not None:
+        elif (there := self._found(root, piece)) is not None:
             self._index[root] = [there]
         elif piece.chunks.lengths is not None and self._known_chunks(piece):
             self._compose(root, piece)
         else:
             key = object_key(root, piece.header)
-            self._storage.write(key, self._object(piece))
+            self._storage.write(key, self._object(piece), anew=True)
             self._index[root] = [Extent(key, len(piece.header), size)]
             self.written += len(piece.header) + size
 
-    def _found(self, root: str, size: int) -> Extent | None:
+    def _found(self, root: str, piece: Piece) -> Extent | None:
         """The part where a push before left it, whatever header it has there."""
+        size = piece.chunks.size
         for entry in self._storage.find(object_key(root, b"")):
-            if entry.size >= size and self._storage.touch(entry.key):
-                return Extent(entry.key, entry.size - size, size)
+            there = Extent(entry.key, entry.size - size, size)
+            young = entry.size >= size and self._storage.touch(entry.key)
+            if young and self._is_whole(root, piece.chunks, (there,)):
+                return there
         return None
+
+    def _is_whole(self, root: str, chunks: Chunks, extents: Sequence[Extent]) -> bool:
+        """Whether the store has just these chunks there, and what goes before them in an object of the part's own."""
+        for at in extents[:1]:
+            if at.key.startswith(object_key(root, b"")) and not self._is_headed(root, at):
+                return False
+
+        def is_whole(number: int, at: Extent | None) -> bool:
+            try:
+                return at is not None and matches(self._storage.read(at.key, at.offset, at.size), chunks.digest(number))
+            except Missing:
+                return False
+
+        return all(self._pool.map(is_whole, range(chunks.count), chunks_at(chunks, extents)))
 
     def _known_chunks(self, piece: Piece) -> bool:
         chunks = piece.chunks
@@ -162,10 +187,23 @@ class _Writing:
         """A part of which an earlier version has some chunks: only the others are stored."""
         for index, data in enumerate(self._chunks(piece)):
             known = self._shared.chunks.get(piece.chunks.digest(index))
-            if known is not None:
+            if known is not None and self._has(known, data):
                 self._index.setdefault(root, []).append(known)
             else:
                 self._add_to_pack(root, data)
+
+    def _is_headed(self, root: str, at: Extent) -> bool:
+        """The key tells the header, and so whether that is whole."""
+        try:
+            return object_key(root, self._storage.read(at.key, 0, at.offset)) == at.key
+        except Missing:
+            return False
+
+    def _has(self, at: Extent, data: Buffer) -> bool:
+        try:
+            return self._storage.read(at.key, at.offset, at.size) == data
+        except Missing:
+            return False
 
     def _add_to_pack(self, root: str, data: Buffer) -> None:
         if len(self._pack) + len(data) > _PACK:
@@ -180,8 +218,8 @@ class _Writing:
             return
         name = hashlib.sha256(self._pack).hexdigest()
         key = f"packs/{name[:2]}/{name}"
-        if not self._storage.touch(key):
-            self._storage.write(key, [bytes(self._pack)])
+        if not (self._storage.touch(key) and self._has(Extent(key, 0, len(self._pack)), bytes(self._pack))):
+            self._storage.write(key, [bytes(self._pack)], anew=True)
             self.written += len(self._pack)
         for root in self._packed:
             self._index[root] = [e if e.key else Extent(key, e.offset, e.size) for e in self._index[root]]

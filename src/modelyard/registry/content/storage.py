@@ -10,6 +10,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from modelyard.registry.content.chunks import Buffer
 # Written, but not complete; and on its way out, but perhaps to be put back. A crash leaves them for tidy().
 UNFINISHED: Final = ".writing-"
 _LEAVING: Final = ".leaving-"
+_IDENTITY: Final = "store.id"
 _LONG_NAME: Final = 200
 
 # Why a file system does not link: other file system, too many links, not allowed, not supported.
@@ -52,8 +54,9 @@ class Storage(Protocol):
     def read(self, key: str, offset: int = 0, size: int | None = None) -> bytes:
         """``size`` bytes from ``offset`` on (None: to the end). Raises Missing."""
 
-    def write(self, key: str, pieces: Iterable[Buffer]) -> None:
-        """A new object of these pieces, whole or not at all; one that is there already is only made young."""
+    def write(self, key: str, pieces: Iterable[Buffer], *, anew: bool = False) -> None:
+        """A new object of these pieces, whole or not at all; one that is there already is only made young, unless it
+        is to be written ``anew``."""
 
     def replace(self, key: str, content: bytes) -> None:
         """A small object that may be there already, whole or not at all."""
@@ -80,6 +83,31 @@ class Folder(Storage):
         """Where the object is, or would be."""
         return self.root / key
 
+    def identity(self) -> str:
+        """32 hexadecimal digits that no other store has (but a copy of this one), made when they are first asked for:
+        by them a folder is known to be this store, whatever its path and whichever machine sees it.
+
+        Raises:
+            Unavailable: they cannot be kept, or are damaged
+        """
+        path = self.root / _IDENTITY
+        with _storage_errors(self.root, _IDENTITY):
+            if not path.exists():
+                with written(path, 0o444, keep=True) as file:
+                    write_all(file, secrets.token_hex(16).encode())
+            found = path.read_bytes()
+        if not re.fullmatch(rb"[0-9a-f]{32}", found):
+            raise Unavailable(f"{path} is damaged: remove it, and another one is made.")
+        return found.decode()
+
+    def has_identity(self, identity: str) -> bool:
+        """Whether there is the store of that identity here. Makes nothing. Raises Unavailable."""
+        with _storage_errors(self.root, _IDENTITY):
+            try:
+                return (self.root / _IDENTITY).read_bytes() == identity.encode()
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+
     def find(self, prefix: str) -> Iterator[Entry]:
         # Keys have folders of their own, so a prefix names one folder and how its files begin, or a whole tree.
         folder, _, start = prefix.rpartition("/")
@@ -98,6 +126,8 @@ class Folder(Storage):
             if entry.is_dir(follow_symlinks=False):
                 yield from self._find(key, "")
                 continue
+            if not folder:  # the store's identity
+                continue
             with contextlib.suppress(FileNotFoundError):
                 stat = entry.stat(follow_symlinks=False)
                 yield Entry(key, stat.st_size, stat.st_mtime)
@@ -114,8 +144,8 @@ class Folder(Storage):
                 offset, left = offset + len(piece), left - len(piece)
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def write(self, key: str, pieces: Iterable[Buffer]) -> None:
-        if self.touch(key):
+    def write(self, key: str, pieces: Iterable[Buffer], *, anew: bool = False) -> None:
+        if not anew and self.touch(key):
             return
         with _storage_errors(self.root, key), written(self.path(key), 0o444) as file:
             for piece in pieces:
@@ -161,7 +191,7 @@ class Folder(Storage):
             for path in self.root.glob(f"*/*/*{_LEAVING}*"):
                 with contextlib.suppress(FileNotFoundError):
                     _put_back(path, path.with_name(path.name.partition(_LEAVING)[0]))
-            for path in self.root.glob(f"*/*/*{UNFINISHED}*"):
+            for path in (*self.root.glob(f"*/*/*{UNFINISHED}*"), *self.root.glob(f"{_IDENTITY}{UNFINISHED}*")):
                 with contextlib.suppress(FileNotFoundError):
                     stat = path.stat()
                     if stat.st_mtime < before:
@@ -185,16 +215,21 @@ def written(path: Path, mode: int, *, keep: bool = False) -> Iterator[int]:
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         yield descriptor
-        os.fchmod(descriptor, mode)
-        os.fsync(descriptor)
-        if not keep or not _linked(unfinished, path):
-            unfinished.rename(path)
-        sync_folder(path.parent)
+        finish(descriptor, unfinished, path, mode, keep=keep)
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
     finally:
         os.close(descriptor)
+
+
+def finish(descriptor: int, unfinished: Path, path: Path, mode: int, *, keep: bool) -> None:
+    """Make the open file ``unfinished``, on the disk, ``path``. Raises FileNotFoundError if somebody has taken it."""
+    os.fchmod(descriptor, mode)
+    os.fsync(descriptor)
+    if not keep or not _linked(unfinished, path):
+        unfinished.rename(path)
+    sync_folder(path.parent)
 
 
 def _linked(unfinished: Path, path: Path) -> bool:

@@ -19,7 +19,7 @@ from modelyard.registry.content.manifest import (
 )
 from modelyard.registry.content.storage import Storage
 
-_MEND: Final = "Run 'modelyard verify --discard-damaged' on the version, then push it again."
+MEND: Final = "Push the same files again: what is damaged is then written anew."
 
 
 def manifest_key(digest: str) -> str:
@@ -53,10 +53,10 @@ def chunks_of(storage: Storage, part: Part, chunks: Chunks, extents: Sequence[Ex
     """The part's bytes from a store, each chunk as its digest says. Raises Missing, Damaged."""
     for number, at in enumerate(chunks_at(chunks, extents)):
         if at is None:
-            raise Damaged(f"The store does not say where all of part {part.root} is. {_MEND}")
+            raise Damaged(f"The store does not say where all of part {part.root} is. {MEND}")
         data = storage.read(at.key, at.offset, at.size)
         if not matches(data, chunks.digest(number)):
-            raise Damaged(f"Chunk {number} of part {part.root} is damaged in the store ({at.key}). {_MEND}")
+            raise Damaged(f"Chunk {number} of part {part.root} is damaged in the store ({at.key}). {MEND}")
         yield data
 
 

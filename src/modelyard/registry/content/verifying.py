@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections import defaultdict
 from collections.abc import Mapping
@@ -29,9 +28,8 @@ class Damage:
     reason: str
 
 
-def verify_stored(storage: Storage, digest: str, *, discard: bool = False) -> tuple[Damage, ...]:
-    """Hash all parts of a version in the store; with ``discard`` objects that are damaged are removed, so that a push
-    of the same version writes them anew (without it, a push relies on what is there).
+def verify_stored(storage: Storage, digest: str) -> tuple[Damage, ...]:
+    """Hash all parts of a version in the store. To push the same files again mends what is found.
 
     Raises:
         Missing, Damaged: the manifest itself, or the index, is
@@ -68,9 +66,6 @@ def verify_stored(storage: Storage, digest: str, *, discard: bool = False) -> tu
                 before = found.setdefault(damage.where, damage)
                 files = dict.fromkeys((*before.files, *damage.files))
                 found[damage.where] = replace(before, files=tuple(files))
-    if discard:
-        for key in filter(None, found):
-            storage.remove(key, math.inf)
     return tuple(found.values())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import PurePosixPath
 from typing import Final, Literal
 
 from modelyard.registry.formats.names import shown
@@ -20,7 +21,7 @@ class Kind(StrEnum):
     PLAIN = "plain"  # text, arrays without objects, images, a tokenizer's vocabulary
     PYTHON = "python"  # source code, of other languages too
     PICKLE = "pickle"  # unpickled to be loaded, whatever holds it
-    PROGRAM = "program"  # a model saved with its code: TorchScript, Keras, TensorFlow's SavedModel
+    PROGRAM = "program"  # saved with code or names of it: TorchScript, Keras, SavedModel, skops with unknown types
     UNKNOWN = "unknown"
 
 
@@ -49,6 +50,18 @@ _CONVERT: Final = (
     "save the weights with safetensors (safetensors.torch.save_file), the model as ONNX, or a scikit-learn estimator "
     "with skops.io.dump; or have an administrator trust this version."
 )
+
+
+def kind_of(path: str, said: str) -> Kind:
+    """What a file of a version is by its manifest, which says that it is ``said``. Whoever pushes writes the manifest,
+    so one that says too little of a file is not believed where the suffix tells."""
+    kind = Kind(said) if said in set(Kind) else Kind.UNKNOWN
+    suffix = PurePosixPath(path).suffix.lower()
+    if kind in (Kind.PICKLE, Kind.PROGRAM, Kind.UNKNOWN):
+        return kind
+    if suffix in PICKLE_SUFFIXES:
+        return Kind.PICKLE
+    return Kind.PYTHON if suffix in CODE_SUFFIXES else kind
 
 
 def pickle(holder: str = "a pickle") -> Verdict:

@@ -53,7 +53,7 @@ def skops(path: Path) -> Verdict:
         f"It needs types that are not known to be safe: {', '.join(unknown[:10])}. Have an administrator look at them "
         "and trust this version."
     )
-    return Verdict(Kind.SKOPS, "untrusted_types", message, "pickle")
+    return Verdict(Kind.PROGRAM, "untrusted_types", message, "pickle")
 
 
 def foreign(path: Path) -> Verdict:

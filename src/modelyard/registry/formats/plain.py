@@ -35,8 +35,15 @@ VOCABULARY_SUFFIX: Final = ".model"
 NPY_HEAD: Final = 2**15
 _NPY_MAGIC: Final = b"\x93NUMPY"
 _BLOCK: Final = 2**20
-# A file of YAML with one of these makes a loader that is not safe_load call Python.
-_YAML_CALL: Final = re.compile(rb"!!python/|tag:yaml\.org,2002:python/")
+# A file of YAML with Python's tags makes a loader that is not safe_load call Python. There are two ways to spell them
+# otherwise, refused whatever they spell: a directive for tags, at a line's beginning, and a percent escape in a tag.
+# An escape later than 32 bytes into a tag comes after a name that is found as it is; so far only is looked, lest a file
+# made for it takes long.
+_YAML_CALL: Final = re.compile(
+    rb"!!python/|tag:yaml\.org,2002:python/"
+    rb"|(?:\A|[\r\n]|\xc2\x85|\xe2\x80[\xa8\xa9])(?:\xef\xbb\xbf)*%TAG[ \t]"
+    rb"|(?<![\w#])![^\s!%]{0,32}+%[0-9A-Fa-f]{2}"
+)
 _YAML_SUFFIXES: Final = ("", ".yaml", ".yml")
 # Messages of sentencepiece_model.proto's ModelProto: the pieces, and four with settings.
 _PIECES, _LAST_SETTING = 1, 5
@@ -62,7 +69,8 @@ def text(path: Path) -> Verdict:
     if path.suffix.lower() in _YAML_SUFFIXES:
         with mapped(path) as content:
             if _YAML_CALL.search(content):
-                return kinds.program("YAML that calls Python when it is loaded", "write it without !!python tags")
+                instead = "write it without !!python tags, %TAG and percent escapes in tags"
+                return kinds.program("YAML that may call Python when it is loaded", instead)
     return Verdict(Kind.PLAIN)
 
 

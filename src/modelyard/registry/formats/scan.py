@@ -4,8 +4,8 @@ The defence is an allow-list: a file is let in for being known, by suffix and by
 without running code of its own; no list of what is bad would ever be whole (see ``pickles.py`` for what its
 recognition can do). Nothing of a model is loaded or unpickled to find out. Limits: source code that is let in
 (``allow_code``) is not looked into; templates (Jinja's, in a tokenizer's settings or a GGUF file) are text, for whoever
-renders them to do so in a sandbox; a file that is replaced while it is scanned is noticed only by who compares its
-:func:`fingerprint` from before with the one after.
+renders them to do so in a sandbox; a file that is replaced while it is scanned, or after, is noticed only by who
+compares its :func:`fingerprint` with the one in :class:`Found`, as ``content/cutting.py`` does.
 """
 
 from __future__ import annotations
@@ -38,11 +38,13 @@ _SPECIAL: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file of ``size`` bytes at ``path``, relative to the folder that was scanned."""
+    """A file of ``size`` bytes at ``path``, relative to the folder that was scanned; ``fingerprint`` is from before it
+    was looked into."""
 
     path: PurePosixPath
     size: int
     kind: Kind
+    fingerprint: Fingerprint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,10 @@ def fingerprint(path: Path) -> Fingerprint:
     Raises:
         OSError: it is not there any more
     """
-    status = path.lstat()
+    return _fingerprint(path.lstat())
+
+
+def _fingerprint(status: os.stat_result) -> Fingerprint:
     return Fingerprint(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
@@ -96,7 +101,7 @@ def scan(root: Path, *, allow_code: bool = False, allow_pickle: bool = False) ->
             verdict = Verdict(Kind.UNKNOWN, "special_file", f"It cannot be read: {error}.")
         except OSError as error:
             verdict = Verdict(Kind.UNKNOWN, "unreadable", _unreadable(error))
-        found.append(Found(PurePosixPath(path), entry.status.st_size, verdict.kind))
+        found.append(Found(PurePosixPath(path), entry.status.st_size, verdict.kind, _fingerprint(entry.status)))
         trusted = (verdict.trust == "code" and allow_code) or (verdict.trust == "pickle" and allow_pickle)
         if verdict.code and not trusted:
             problems.append(Problem(shown(path), verdict.code, verdict.message))

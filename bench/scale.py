@@ -35,6 +35,10 @@ from modelyard.domain.model import Namespace
 from modelyard.domain.spec import BackendName, Engine, Spec
 from modelyard.domain.states import RunState
 from modelyard.observe.metrics import ControlMetrics
+from modelyard.registry.catalog import Catalog
+from modelyard.registry.content.cache import Cache
+from modelyard.registry.content.storage import Folder
+from modelyard.registry.contents import Contents
 from modelyard.store.store import SqlStore
 
 MODELS = 10_000
@@ -81,10 +85,13 @@ async def serve(folder: Path) -> None:
         async def usage(self) -> dict[str, int]:
             return {}
 
-    capacity = CapacityViews(store, inventories)
+    capacity, storage = CapacityViews(store, inventories), Folder(folder / "registry")
+    cache = Cache(folder / "cache", storage)
     services = Services(
         store=store, feed=feed, models=ModelService(store, feed, backends, capacity, now, site=SITE),
         backends=backends, metrics=ControlMetrics(Source()), token=lambda: TOKEN, clock=now, capacity=capacity,
+        catalog=Catalog(store.catalog, now, feed.stir_followers),
+        contents=Contents(storage, cache, storage.root.as_uri(), store.catalog, now),
         absences=Absences(store, SITE), doctor=Doctor(store, store, feed, backends, now, site=SITE),
     )  # fmt: skip
     app = FastAPI()

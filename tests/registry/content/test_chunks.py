@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelyard.registry.content import chunks
-from modelyard.registry.content.chunks import CHUNK, Chunks, Hasher, Read, cut
+from modelyard.registry.content import cuts
+from modelyard.registry.content.chunks import CHUNK, Chunks, Hasher, Read
+from modelyard.registry.content.cuts import cut
 from tests.registry.content.making import noise
 
 MIB = 2**20
@@ -76,7 +77,7 @@ def test_how_much_is_looked_at_at_once_moves_no_boundary(monkeypatch: pytest.Mon
     data = noise(3, 2 * MIB)
     expected = cut(reader(data), len(data))
     for block in (100_003, 2**16, MIB):
-        monkeypatch.setattr(chunks, "_BLOCK", block)
+        monkeypatch.setattr(cuts, "_BLOCK", block)
         assert cut(reader(data), len(data)) == expected
 
 

@@ -25,7 +25,6 @@ from modelyard.registry.content.manifest import (
     Tensor,
     decode,
     decode_index,
-    describe,
     digest_of,
     encode,
     encode_index,
@@ -273,11 +272,6 @@ SMALL = _small()
 def test_what_is_no_digest_names_no_manifest(digest: str) -> None:
     with pytest.raises(ValueError, match="not the digest"):
         hex_of(digest)
-
-
-def test_files_are_described_for_people() -> None:
-    first, _ = describe(read(SMALL))
-    assert first == {"path": "a/m.safetensors", "size": 8, "sha256": "a" * 64, "kind": "safetensors", "tensors": 1}
 
 
 # --------------------------------------------------------------------------------------------------------------- index

@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -293,14 +293,3 @@ def decode_index(document: bytes, digest: str) -> Index:
     except ValueError as error:
         raise Damaged(f"The index of {digest} cannot be read: {error}. Push the version anew to mend it.") from error
     return index
-
-
-def describe(manifest: Manifest) -> list[dict[str, Any]]:
-    """The files, for people: path, size, SHA-256, kind, number of tensors."""
-    return [
-        {
-            "path": file.path, "size": file.size, "sha256": file.sha256, "kind": file.kind,
-            "tensors": sum(p.tensor is not None for p in file.parts),
-        }
-        for file in manifest.files
-    ]  # fmt: skip

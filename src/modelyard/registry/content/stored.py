@@ -6,13 +6,11 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from modelyard.registry.content.chunks import Buffer, Chunks, matches
+from modelyard.registry.content.chunks import Chunks
 from modelyard.registry.content.manifest import (
-    Damaged,
     Extent,
     Index,
     Manifest,
-    Part,
     decode,
     decode_index,
     hex_of,
@@ -47,17 +45,6 @@ def read_manifest(storage: Storage, digest: str) -> Manifest:
 def read_index(storage: Storage, digest: str) -> Index:
     """Raises Missing, Damaged."""
     return decode_index(storage.read(index_key(digest)), digest)
-
-
-def chunks_of(storage: Storage, part: Part, chunks: Chunks, extents: Sequence[Extent]) -> Iterator[Buffer]:
-    """The part's bytes from a store, each chunk as its digest says. Raises Missing, Damaged."""
-    for number, at in enumerate(chunks_at(chunks, extents)):
-        if at is None:
-            raise Damaged(f"The store does not say where all of part {part.root} is. {MEND}")
-        data = storage.read(at.key, at.offset, at.size)
-        if not matches(data, chunks.digest(number)):
-            raise Damaged(f"Chunk {number} of part {part.root} is damaged in the store ({at.key}). {MEND}")
-        yield data
 
 
 def chunks_at(chunks: Chunks, extents: Sequence[Extent]) -> Iterator[Extent | None]:

@@ -1,4 +1,5 @@
-"""Reading a version's every byte again, where it is stored and where it is laid out, and mending what is damaged."""
+"""Reading a version's every byte again, where it is stored and where it is laid out. What is damaged where it is laid
+out is taken away, to be made anew; to push the same files again mends the store."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from modelyard.registry.content.evicting import GRACE, Evicted, evict
 from modelyard.registry.content.garbage import Collected, collect
 from modelyard.registry.content.manifest import Damaged, File, Manifest
 from modelyard.registry.content.storage import Folder, Missing
-from modelyard.registry.content.stored import index_key, manifest_key, read_index, read_manifest
+from modelyard.registry.content.stored import read_index, read_manifest, records
 from modelyard.registry.formats.kinds import Kind, kind_of
 from modelyard.registry.ports import CatalogStore
 
@@ -132,9 +132,8 @@ class Contents:
             for extent in extents:
                 needed[extent.key] = max(needed.get(extent.key, 0), extent.offset + extent.size)
         for key, size in needed.items():
-            there = next((e.size for e in self._storage.find(key) if e.key == key), 0)
-            if there < size or not self._storage.touch(key):
+            if (self._storage.size(key) or 0) < size or not self._storage.touch(key):
                 raise Missing(f"The store has no {key}, or only its beginning.")
-        if not all(self._storage.touch(key) for key in (manifest_key(digest), index_key(digest))):
+        if not all(self._storage.touch(key) for key in records(self._storage, digest)):
             raise Missing(f"The store no longer has the manifest {digest}.")
         return manifest

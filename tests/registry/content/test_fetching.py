@@ -52,10 +52,13 @@ class Elsewhere(Storage):
     def find(self, prefix: str) -> Iterator[Entry]:
         return self._folder.find(prefix)
 
-    def write(self, key: str, pieces: Iterable[Buffer], *, anew: bool = False) -> None:
-        raise AssertionError("nothing is written to it")
+    def latest(self, name: str) -> str | None:
+        return self._folder.latest(name)
 
-    def replace(self, key: str, content: bytes) -> None:
+    def size(self, key: str) -> int | None:
+        return self._folder.size(key)
+
+    def write(self, name: str, pieces: Iterable[Buffer]) -> str:
         raise AssertionError("nothing is written to it")
 
     def touch(self, key: str) -> bool:

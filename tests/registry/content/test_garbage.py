@@ -14,7 +14,7 @@ import pytest
 from modelyard.registry.content.garbage import collect
 from modelyard.registry.content.manifest import Damaged, encode_index
 from modelyard.registry.content.storage import Folder, Missing
-from modelyard.registry.content.stored import index_key, manifest_key
+from modelyard.registry.content.stored import index_name, manifest_name
 from modelyard.registry.content.verifying import verify_stored
 from tests.registry.content.crashing import every_step
 from tests.registry.content.making import aged, checkpoint, mixed, on_disk, pushed, tensors, unfinished, write
@@ -69,7 +69,7 @@ def test_what_is_shared_outlives_the_version_that_brought_it(home: Path, storage
     aged(storage.root)
     collect(storage, [second], time.time(), grace=GRACE)
     assert verify_stored(storage, second) == ()
-    assert manifest_key(first) not in keys(storage)
+    assert manifest_name(first) not in keys(storage)
     collect(storage, [], time.time(), grace=GRACE)
     assert keys(storage) == set()
 
@@ -83,22 +83,22 @@ def test_what_is_young_stays_though_nothing_names_it(home: Path, storage: Folder
 
 
 def no_manifest(storage: Folder, digest: str) -> None:
-    storage.remove(manifest_key(digest), math.inf)
+    storage.remove(manifest_name(digest), math.inf)
 
 
 def no_index(storage: Folder, digest: str) -> None:
-    storage.remove(index_key(digest), math.inf)
+    storage.remove(index_name(digest), math.inf)
 
 
 def flipped_index(storage: Folder, digest: str) -> None:
-    content = storage.read(index_key(digest))
+    content = storage.read(index_name(digest))
     at = content.index(b"objects/") + 12
     other = b"0" if content[at : at + 1] != b"0" else b"1"
-    storage.replace(index_key(digest), content[:at] + other + content[at + 1 :])
+    storage.write(index_name(digest), [content[:at] + other + content[at + 1 :]])
 
 
 def lacking_index(storage: Folder, digest: str) -> None:
-    storage.replace(index_key(digest), encode_index({}))
+    storage.write(index_name(digest), [encode_index({})])
 
 
 @pytest.mark.parametrize("spoil", [no_manifest, no_index, flipped_index, lacking_index])

@@ -16,7 +16,7 @@ from modelyard.registry.content.garbage import collect
 from modelyard.registry.content.pulling import pull
 from modelyard.registry.content.pushing import push
 from modelyard.registry.content.storage import Folder
-from modelyard.registry.content.stored import manifest_key
+from modelyard.registry.content.stored import manifest_name
 from modelyard.registry.content.verifying import verify_stored
 from tests.registry.content.crashing import every_step
 from tests.registry.content.making import (
@@ -171,7 +171,7 @@ def test_a_push_that_was_killed_anywhere_goes_on_and_leaves_nothing_behind(home:
         assert again.written == expected.written - there, number
         assert verify_stored(storage, again.manifest) == ()
         aged(root)
-        collect(storage, [again.manifest], storage.path(manifest_key(again.manifest)).stat().st_mtime + 1, grace=0)
+        collect(storage, [again.manifest], storage.path(manifest_name(again.manifest)).stat().st_mtime + 1, grace=0)
         assert unfinished(root) == [], number
         assert list(storage.find("")) == [
             type(entry)(entry.key, entry.size, storage.path(entry.key).stat().st_mtime) for entry in whole.find("")
@@ -190,7 +190,7 @@ def test_a_push_that_was_killed_anywhere_harms_no_version_that_it_shares_bytes_w
         storage = Folder(root)
         assert verify_stored(storage, digest) == ()
         aged(root)
-        collect(storage, [digest], storage.path(manifest_key(digest)).stat().st_mtime + 1, grace=0)
+        collect(storage, [digest], storage.path(manifest_name(digest)).stat().st_mtime + 1, grace=0)
         assert verify_stored(storage, digest) == ()
         shutil.rmtree(root)
         shutil.copytree(base.root, root)

@@ -17,7 +17,7 @@ from modelyard.registry.content.manifest import Extent, digest_of, encode, encod
 from modelyard.registry.content.pulling import pull
 from modelyard.registry.content.pushing import push
 from modelyard.registry.content.storage import Folder
-from modelyard.registry.content.stored import index_key, manifest_key, read_index, read_manifest
+from modelyard.registry.content.stored import index_name, manifest_name, read_index, read_manifest
 from modelyard.registry.content.verifying import verify_stored
 from tests.registry.content.making import (
     accepted,
@@ -159,25 +159,25 @@ def test_a_file_that_is_swapped_after_it_was_found_fails_the_push(home: Path, st
 
 
 def damaged_index(storage: Folder, digest: str) -> None:
-    storage.replace(index_key(digest), b"damaged")
+    storage.write(index_name(digest), [b"damaged"])
 
 
 def lacking_index(storage: Folder, digest: str) -> None:
-    storage.replace(index_key(digest), encode_index({}))
+    storage.write(index_name(digest), [encode_index({})])
 
 
 def foreign_index(storage: Folder, digest: str) -> None:
     index = dict(read_index(storage, digest))
-    storage.replace(index_key(digest), encode_index(index | {"0" * 64: (Extent(f"packs/ab/{'0' * 64}", 0, 1),)}))
+    storage.write(index_name(digest), [encode_index(index | {"0" * 64: (Extent(f"packs/ab/{'0' * 64}", 0, 1),)})])
 
 
 def short_index(storage: Folder, digest: str) -> None:
     index = {root: extents[:-1] for root, extents in read_index(storage, digest).items()}
-    storage.replace(index_key(digest), encode_index(index))
+    storage.write(index_name(digest), [encode_index(index)])
 
 
 def no_manifest(storage: Folder, digest: str) -> None:
-    storage.remove(manifest_key(digest), math.inf)
+    storage.remove(manifest_name(digest), math.inf)
 
 
 def no_objects(storage: Folder, digest: str) -> None:
@@ -214,16 +214,17 @@ def test_all_that_a_push_relies_on_is_young_when_it_ends(home: Path, storage: Fo
         storage.remove(next(storage.find(lost)).key, math.inf)
     again = pushed(folder, storage, like=[first] if alike else [])
     # Nothing that it needs may go before its version is published, though nothing names it yet.
-    collect(storage, [], storage.path(manifest_key(first)).stat().st_mtime + 1, grace=5000)
+    collect(storage, [], storage.path(manifest_name(first)).stat().st_mtime + 1, grace=5000)
     assert_whole(storage, again.manifest, folder, home / "out")
 
 
 def test_a_store_that_keeps_losing_things_fails_the_push(home: Path, storage: Folder) -> None:
     class Losing(Folder):
-        def write(self, key: str, pieces: Iterable[Buffer], *, anew: bool = False) -> None:
-            super().write(key, pieces)
+        def write(self, name: str, pieces: Iterable[Buffer]) -> str:
+            key = super().write(name, pieces)
             if key.startswith("packs/"):
                 self.path(key).unlink()
+            return key
 
     with pytest.raises(Unavailable, match="Push again"):
         pushed(mixed(home / "v"), Losing(storage.root))

@@ -43,19 +43,20 @@ def test_an_object_is_read_only_so_that_it_can_be_served(storage: Folder) -> Non
     assert stat.S_IMODE(storage.path(KEY).stat().st_mode) == 0o444
 
 
-def test_an_object_that_is_there_is_not_written_again_only_made_young(storage: Folder) -> None:
-    storage.write(KEY, [b"first"])
-    aged(storage.root)
-    storage.write(KEY, itertools.repeat(b"for ever"))
-    assert storage.read(KEY) == b"first"
-    assert storage.path(KEY).stat().st_mtime > time.time() - OLD / 2
-
-
-def test_what_may_change_is_replaced(storage: Folder) -> None:
-    for content in (b"one", b"two", b""):
-        storage.replace("indexes/ab/x", content)
-        assert storage.read("indexes/ab/x") == content
+def test_an_object_that_is_there_is_written_over(storage: Folder) -> None:
+    assert storage.latest(KEY) is None
+    for content in (b"one", b"three", b""):
+        assert storage.write(KEY, [content]) == storage.latest(KEY) == KEY
+        assert storage.read(KEY) == content
+        assert storage.size(KEY) == len(content)
     assert unfinished(storage.root) == []
+
+
+def test_an_object_that_is_touched_is_as_young_as_a_new_one(storage: Folder) -> None:
+    storage.write(KEY, [b"content"])
+    aged(storage.root)
+    assert storage.touch(KEY)
+    assert storage.path(KEY).stat().st_mtime > time.time() - OLD / 2
 
 
 def test_objects_are_found_by_how_their_keys_begin(storage: Folder) -> None:
@@ -79,6 +80,7 @@ def test_objects_are_found_by_how_their_keys_begin(storage: Folder) -> None:
 
 def test_what_is_not_there_is_said_to_be_missing(storage: Folder) -> None:
     assert not storage.touch(KEY)
+    assert storage.size(KEY) is None
     assert storage.remove(KEY, 0)
     with pytest.raises(Missing):
         storage.read(KEY)
@@ -103,8 +105,6 @@ def test_a_full_disk_is_said_to_be_full_and_leaves_nothing(storage: Folder, monk
     monkeypatch.setattr(module, "write_all", full)
     with pytest.raises(Unavailable, match="modelyard gc"):
         storage.write(KEY, [b"a"])
-    with pytest.raises(Unavailable, match="modelyard gc"):
-        storage.replace(KEY, b"a")
     assert unfinished(storage.root) == []
 
 
@@ -231,10 +231,6 @@ def test_a_removal_at_any_moment_of_a_write_or_a_touch_takes_nothing_away(storag
         with between(number, lambda: collecting(other)):
             touched = storage.touch(KEY)
         assert touched == any(storage.find(KEY)), number
-    for number in enumerated(storage):
-        with between(number, lambda: collecting(other)):
-            storage.replace(KEY, b"content")
-        assert storage.read(KEY) == b"content", number
 
 
 def test_a_young_object_is_never_missing_while_garbage_is_collected(storage: Folder) -> None:

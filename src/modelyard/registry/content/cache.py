@@ -24,7 +24,7 @@ from modelyard.registry.content.layout import Layout, Placed, placed
 from modelyard.registry.content.leases import Lease
 from modelyard.registry.content.manifest import Extent, Index, Manifest, hex_of
 from modelyard.registry.content.storage import NO_LINK, UNFINISHED, Folder, Storage
-from modelyard.registry.content.stored import object_key, read_index, read_manifest
+from modelyard.registry.content.stored import object_name, read_index, read_manifest
 
 _UNFINISHED: Final = ".making-"
 # Seconds between two looks at what another process is laying out.
@@ -174,7 +174,7 @@ class Cache:
         """Take the store's own file, where it is just this one and near enough."""
         if not isinstance(self._storage, Folder) or len(file.parts) != 1 or file.executable:
             return False
-        part, key = file.parts[0], object_key(file.parts[0].root, file.header)
+        part, key = file.parts[0], object_name(file.parts[0].root, file.header)
         if index.get(part.root) != (Extent(key, len(file.header), part.size),):
             return False
         source, path = self._storage.path(key), self._file(file)

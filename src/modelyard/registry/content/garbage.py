@@ -14,7 +14,7 @@ from typing import Final
 
 from modelyard.registry.content.manifest import Damaged
 from modelyard.registry.content.storage import Storage
-from modelyard.registry.content.stored import chunks_at, index_key, manifest_key, read_index, read_manifest
+from modelyard.registry.content.stored import chunks_at, read_index, read_manifest, records
 
 # How long a push may take from its first byte to the publication of its version, in seconds.
 GRACE: Final = 24 * 3600.0
@@ -66,4 +66,4 @@ def _reachable(storage: Storage, digest: str) -> set[str]:
         if None in chunks_at(manifest.chunks[part.root], index.get(part.root, ())):
             raise Damaged(f"The index of {digest} does not say where all of it is. Push the version anew to mend it.")
     keys = {extent.key for extents in index.values() for extent in extents}
-    return keys | {manifest_key(digest), index_key(digest)}
+    return keys | set(records(storage, digest))

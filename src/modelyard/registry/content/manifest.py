@@ -25,7 +25,7 @@ from modelyard.registry.formats.parts import size_in_bytes
 FORMAT: Final = "modelyard.manifest/1"
 _PREFIX: Final = "sha256:"
 _HEX: Final = frozenset("0123456789abcdef")
-_KEY: Final = re.compile(r"(objects|packs)/[0-9a-f]{2}/[0-9a-f]{64}(\.[0-9a-f]{16})?")
+_KEY: Final = re.compile(r"(objects|packs)/[0-9a-f]{2}/[0-9a-f]{64}(\.[0-9a-f]{16})?(~[0-9a-f]{16})?")
 # Far above any tensor's.
 _MAX_RANK: Final = 64
 

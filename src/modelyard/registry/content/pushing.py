@@ -23,9 +23,10 @@ from modelyard.registry.content.manifest import Damaged, Extent, Index, digest_o
 from modelyard.registry.content.storage import Missing, Storage
 from modelyard.registry.content.stored import (
     chunks_at,
-    index_key,
-    manifest_key,
-    object_key,
+    index_name,
+    manifest_name,
+    name_of,
+    object_name,
     read_index,
     read_manifest,
 )
@@ -70,9 +71,9 @@ def push(
         index, writing = again.run(), again
         if not _keep(storage, index):
             raise Unavailable("The store has lost what this push has written to it. Push again.")
-    storage.replace(index_key(digest), encode_index(index))
+    storage.write(index_name(digest), [encode_index(index)])
     # Though it never changes: one that is damaged is mended so.
-    storage.replace(manifest_key(digest), document)
+    storage.write(manifest_name(digest), [document])
     return Pushed(manifest=digest, size=cut.manifest.size, files=len(files), written=writing.written)
 
 
@@ -150,15 +151,14 @@ class _Writing:
         elif piece.chunks.lengths is not None and self._known_chunks(piece):
             self._compose(root, piece)
         else:
-            key = object_key(root, piece.header)
-            self._storage.write(key, self._object(piece), anew=True)
+            key = self._storage.write(object_name(root, piece.header), self._object(piece))
             self._index[root] = [Extent(key, len(piece.header), size)]
             self.written += len(piece.header) + size
 
     def _found(self, root: str, piece: Piece) -> Extent | None:
         """The part where a push before left it, whatever header it has there."""
         size = piece.chunks.size
-        for entry in self._storage.find(object_key(root, b"")):
+        for entry in self._storage.find(object_name(root, b"")):
             there = Extent(entry.key, entry.size - size, size)
             young = entry.size >= size and self._storage.touch(entry.key)
             if young and self._is_whole(root, piece.chunks, (there,)):
@@ -168,7 +168,7 @@ class _Writing:
     def _is_whole(self, root: str, chunks: Chunks, extents: Sequence[Extent]) -> bool:
         """Whether the store has just these chunks there, and what goes before them in an object of the part's own."""
         for at in extents[:1]:
-            if at.key.startswith(object_key(root, b"")) and not self._is_headed(root, at):
+            if at.key.startswith(object_name(root, b"")) and not self._is_headed(root, at):
                 return False
 
         def is_whole(number: int, at: Extent | None) -> bool:
@@ -195,7 +195,7 @@ class _Writing:
     def _is_headed(self, root: str, at: Extent) -> bool:
         """The key tells the header, and so whether that is whole."""
         try:
-            return object_key(root, self._storage.read(at.key, 0, at.offset)) == at.key
+            return object_name(root, bytes(self._storage.read(at.key, 0, at.offset))) == name_of(at.key)
         except Missing:
             return False
 
@@ -217,9 +217,10 @@ class _Writing:
         if not self._pack:
             return
         name = hashlib.sha256(self._pack).hexdigest()
-        key = f"packs/{name[:2]}/{name}"
-        if not (self._storage.touch(key) and self._has(Extent(key, 0, len(self._pack)), bytes(self._pack))):
-            self._storage.write(key, [bytes(self._pack)], anew=True)
+        path = f"packs/{name[:2]}/{name}"
+        key = self._storage.latest(path)
+        if not (key and self._storage.touch(key) and self._has(Extent(key, 0, len(self._pack)), bytes(self._pack))):
+            key = self._storage.write(path, [bytes(self._pack)])
             self.written += len(self._pack)
         for root in self._packed:
             self._index[root] = [e if e.key else Extent(key, e.offset, e.size) for e in self._index[root]]

@@ -1,7 +1,9 @@
 """What holds the bytes of a store: objects by key, written once and never changed.
 
-Keys are relative paths: ``objects/ab/<root>`` (a part, after a short prefix where its served form needs one),
-``packs/ab/<sha256>`` (small parts one after the other), ``manifests/ab/<hex>``, ``indexes/ab/<hex>``.
+Names are relative paths: ``objects/ab/<root>`` (a part, after a short prefix where its served form needs one),
+``packs/ab/<sha256>`` (small parts one after the other), ``manifests/ab/<hex>``, ``indexes/ab/<hex>``. A name's object
+has a key: in a folder it is the name itself; a store that cannot remove an object only if nobody has touched it
+meanwhile writes each under a key that never comes back, the name and :data:`AGAIN` with what tells them apart.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ UNFINISHED: Final = ".writing-"
 _LEAVING: Final = ".leaving-"
 _IDENTITY: Final = "store.id"
 _LONG_NAME: Final = 200
+AGAIN: Final = "~"
 
 # Why a file system does not link: other file system, too many links, not allowed, not supported.
 NO_LINK: Final = (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -51,15 +54,17 @@ class Storage(Protocol):
     def find(self, prefix: str) -> Iterator[Entry]:
         """The objects whose keys begin so."""
 
-    def read(self, key: str, offset: int = 0, size: int | None = None) -> bytes:
-        """``size`` bytes from ``offset`` on (None: to the end). Raises Missing."""
+    def latest(self, name: str) -> str | None:
+        """The key of the object that was last written under this name; None: there is none."""
 
-    def write(self, key: str, pieces: Iterable[Buffer], *, anew: bool = False) -> None:
-        """A new object of these pieces, whole or not at all; one that is there already is only made young, unless it
-        is to be written ``anew``."""
+    def size(self, key: str) -> int | None:
+        """In bytes; None: there is no such object."""
 
-    def replace(self, key: str, content: bytes) -> None:
-        """A small object that may be there already, whole or not at all."""
+    def read(self, key: str, offset: int = 0, size: int | None = None) -> Buffer:
+        """``size`` bytes from ``offset`` on (None: to the end; fewer where it ends before). Raises Missing."""
+
+    def write(self, name: str, pieces: Iterable[Buffer]) -> str:
+        """A new object of these pieces, whole or not at all, whatever was there under its name; its key."""
 
     def touch(self, key: str) -> bool:
         """Make it as young as a new one; whether it was there."""
@@ -132,6 +137,16 @@ class Folder(Storage):
                 stat = entry.stat(follow_symlinks=False)
                 yield Entry(key, stat.st_size, stat.st_mtime)
 
+    def latest(self, name: str) -> str | None:
+        return name if self.size(name) is not None else None
+
+    def size(self, key: str) -> int | None:
+        with _storage_errors(self.root, key):
+            try:
+                return self.path(key).stat().st_size
+            except FileNotFoundError:
+                return None
+
     def read(self, key: str, offset: int = 0, size: int | None = None) -> bytes:
         with _storage_errors(self.root, key), self.path(key).open("rb", buffering=0) as file:
             left = os.fstat(file.fileno()).st_size - offset if size is None else size
@@ -144,16 +159,11 @@ class Folder(Storage):
                 offset, left = offset + len(piece), left - len(piece)
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def write(self, key: str, pieces: Iterable[Buffer], *, anew: bool = False) -> None:
-        if not anew and self.touch(key):
-            return
-        with _storage_errors(self.root, key), written(self.path(key), 0o444) as file:
+    def write(self, name: str, pieces: Iterable[Buffer]) -> str:
+        with _storage_errors(self.root, name), written(self.path(name), 0o444) as file:
             for piece in pieces:
                 write_all(file, piece)
-
-    def replace(self, key: str, content: bytes) -> None:
-        with _storage_errors(self.root, key), written(self.path(key), 0o644) as file:
-            write_all(file, content)
+        return name
 
     def touch(self, key: str) -> bool:
         with _storage_errors(self.root, key):

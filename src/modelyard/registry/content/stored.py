@@ -15,36 +15,53 @@ from modelyard.registry.content.manifest import (
     decode_index,
     hex_of,
 )
-from modelyard.registry.content.storage import Storage
+from modelyard.registry.content.storage import AGAIN, Missing, Storage
 
 MEND: Final = "Push the same files again: what is damaged is then written anew."
 
 
-def manifest_key(digest: str) -> str:
+def manifest_name(digest: str) -> str:
     name = hex_of(digest)
     return f"manifests/{name[:2]}/{name}"
 
 
-def index_key(digest: str) -> str:
+def index_name(digest: str) -> str:
     name = hex_of(digest)
     return f"indexes/{name[:2]}/{name}"
 
 
-def object_key(root: str, header: bytes) -> str:
-    """A part and what is before it have one key: the bytes of a tensor under another name are another object only
+def object_name(root: str, header: bytes) -> str:
+    """A part and what is before it have one name: the bytes of a tensor under another name are another object only
     where they are served under that name."""
     tag = f".{hashlib.sha256(header).hexdigest()[:16]}" if header else ""
     return f"objects/{root[:2]}/{root}{tag}"
 
 
+def name_of(key: str) -> str:
+    """The name under which the object with this key was written."""
+    return key.partition(AGAIN)[0]
+
+
+def records(storage: Storage, digest: str) -> tuple[str, str]:
+    """The keys of a version's manifest and of its index. Raises Missing."""
+    return _latest(storage, manifest_name(digest)), _latest(storage, index_name(digest))
+
+
 def read_manifest(storage: Storage, digest: str) -> Manifest:
     """Raises Missing, Damaged."""
-    return decode(storage.read(manifest_key(digest)), digest)
+    return decode(bytes(storage.read(_latest(storage, manifest_name(digest)))), digest)
 
 
 def read_index(storage: Storage, digest: str) -> Index:
     """Raises Missing, Damaged."""
-    return decode_index(storage.read(index_key(digest)), digest)
+    return decode_index(bytes(storage.read(_latest(storage, index_name(digest)))), digest)
+
+
+def _latest(storage: Storage, name: str) -> str:
+    key = storage.latest(name)
+    if key is None:
+        raise Missing(f"The store has no {name}.")
+    return key
 
 
 def chunks_at(chunks: Chunks, extents: Sequence[Extent]) -> Iterator[Extent | None]:

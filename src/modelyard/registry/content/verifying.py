@@ -16,7 +16,7 @@ from modelyard.registry.content.cutting import header_of
 from modelyard.registry.content.layout import Layout, Placed, placed
 from modelyard.registry.content.manifest import Manifest, Part
 from modelyard.registry.content.storage import Missing, Storage
-from modelyard.registry.content.stored import chunks_at, object_key, read_index, read_manifest
+from modelyard.registry.content.stored import chunks_at, name_of, object_name, read_index, read_manifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +42,10 @@ def verify_stored(storage: Storage, digest: str) -> tuple[Damage, ...]:
     def check(part: Part) -> list[Damage]:
         found: dict[str, Damage] = {}
         extents = index.get(part.root, ())
-        for key, header in headers.get(part.root, {}).items():
+        for name, header in headers.get(part.root, {}).items():
+            key = extents[0].key if extents else ""
             # It is linked to where it is served, with what is before the part.
-            if extents and extents[0].key == key and not _begins(storage, key, header):
+            if name_of(key) == name and not _begins(storage, key, header):
                 found[key] = Damage(where=key, files=needed[part.root], reason="its header has other bytes")
         for number, at in enumerate(chunks_at(manifest.chunks[part.root], extents)):
             reason = "the index does not say where it is" if at is None else None
@@ -101,12 +102,12 @@ def _needed(manifest: Manifest) -> Mapping[str, tuple[str, ...]]:
 
 
 def _headers(manifest: Manifest) -> Mapping[str, Mapping[str, bytes]]:
-    """What is before a part in the objects that are served as they are: by the part's root, then by key."""
+    """What is before a part in the objects that are served as they are: by the part's root, then by name."""
     headers: defaultdict[str, dict[str, bytes]] = defaultdict(dict)
     for file in manifest.files:
         for part in file.parts:
             if header := header_of(part.tensor, file.kind):
-                headers[part.root][object_key(part.root, header)] = header
+                headers[part.root][object_name(part.root, header)] = header
     return headers
 
 

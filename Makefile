@@ -2,6 +2,8 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests that measure time, or kill what others would wait for: one after the other.
+ALONE := tests/backends tests/faults tests/gateway tests/runtime tests/supervisor
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
@@ -25,7 +27,8 @@ test: $(INSTALLED_DEV) ## Check style, types and imports, and run all tests
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal $(addprefix --ignore ,$(ALONE))
+	@$(BIN)/pytest $(ALONE)
 
 bench: $(INSTALLED) ## Measure speed and memory; fails when a goal is missed
 	@$(BIN)/python -m bench

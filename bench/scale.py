@@ -13,6 +13,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, cast
 
 import uvicorn
 import uvloop
@@ -31,14 +32,16 @@ from modelyard.control.service import ModelService
 from modelyard.domain import commands
 from modelyard.domain.capacity import Inventory
 from modelyard.domain.commands import Asked
-from modelyard.domain.model import Namespace
+from modelyard.domain.model import Model, Namespace
 from modelyard.domain.spec import BackendName, Engine, Spec
 from modelyard.domain.states import RunState
 from modelyard.observe.metrics import ControlMetrics
+from modelyard.registry.caching import CacheViews, Traffic
 from modelyard.registry.catalog import Catalog
 from modelyard.registry.content.cache import Cache
 from modelyard.registry.content.storage import Folder
 from modelyard.registry.contents import Contents
+from modelyard.registry.keeping import Pins, Preloader
 from modelyard.store.store import SqlStore
 
 MODELS = 10_000
@@ -79,18 +82,24 @@ async def serve(folder: Path) -> None:
         return {SITE: await backends[BackendName.LOCAL].inventory()}
 
     class Source:
-        async def models(self) -> list[object]:
+        async def models(self) -> list[Model]:
             return []
 
         async def usage(self) -> dict[str, int]:
             return {}
 
     capacity, storage = CapacityViews(store, inventories), Folder(folder / "registry")
-    cache = Cache(folder / "cache", storage)
+    cache, catalog = Cache(folder / "cache", storage), Catalog(store.catalog, now, feed.stir_followers)
+    pins = Pins(store.pins, catalog, SITE, now)
+    # Nothing is laid out here.
+    preloader = Preloader(pins, cast(Any, None), lambda: False, now)
+    caching = CacheViews(cache, None, store.pins, pins, preloader, Traffic(now()), now)
     services = Services(
         store=store, feed=feed, models=ModelService(store, feed, backends, capacity, now, site=SITE),
-        backends=backends, metrics=ControlMetrics(Source()), token=lambda: TOKEN, clock=now, capacity=capacity,
-        catalog=Catalog(store.catalog, now, feed.stir_followers),
+        backends=backends, metrics=ControlMetrics(Source(), caching), token=lambda: TOKEN, clock=now, capacity=capacity,
+        catalog=catalog, pins=pins, caching=caching,
+        # Nothing is signed, sent or fetched here.
+        signatures=cast(Any, None), objects=cast(Any, None), transfers=cast(Any, None),
         contents=Contents(storage, cache, storage.root.as_uri(), store.catalog, now),
         absences=Absences(store, SITE), doctor=Doctor(store, store, feed, backends, now, site=SITE),
     )  # fmt: skip

@@ -12,6 +12,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -39,13 +40,25 @@ from modelyard.domain.errors import ModelyardError, Unavailable
 from modelyard.domain.model import Model
 from modelyard.domain.quantities import parse_bytes
 from modelyard.domain.spec import BackendName
+from modelyard.domain.transfers import TransferKind
 from modelyard.gateway.client import GatewayChannel
 from modelyard.observe.metrics import ControlMetrics
+from modelyard.registry.admitting import Hosts, admit
+from modelyard.registry.caching import CacheViews, Traffic
+from modelyard.registry.carrying import Carrier, Office
 from modelyard.registry.catalog import Catalog
 from modelyard.registry.content.cache import Cache
-from modelyard.registry.content.storage import Folder
+from modelyard.registry.content.locations import store_at
+from modelyard.registry.content.peers import Peers
+from modelyard.registry.content.storage import Store
 from modelyard.registry.contents import Contents
+from modelyard.registry.imports import Imports
+from modelyard.registry.keeping import Pins, Preloader
+from modelyard.registry.objects import Objects
 from modelyard.registry.serving import Serving
+from modelyard.registry.signing.signatures import Secrets, Signatures
+from modelyard.registry.sources.fetching import fetch
+from modelyard.registry.transfers import Transfers
 from modelyard.settings import Settings
 from modelyard.store.store import SqlStore
 from modelyard.supervisor.processes import CONTROL_FD
@@ -108,25 +121,17 @@ async def control_plane(settings: Settings) -> AsyncIterator[Services]:
         await store.claim()
         feed = ChangeFeed(store)
         listeners: list[Callable[[], None]] = [feed.stir_followers]
-        catalog = Catalog(store.catalog, utc_now, partial(_tell, listeners))
-        storage = await _store_of(settings)
-        cache = Cache(settings.cache_dir, storage)
-        serving = Serving(catalog, storage, cache)
-        limit = parse_bytes(settings.cache_size) if settings.cache_size else None
-        contents = Contents(
-            storage, cache, settings.registry_dir.as_uri(), store.catalog, utc_now, limit,
-            is_shared=bool(settings.models_path),
-        )  # fmt: skip
+        premises = leases.premises(settings.home, settings.url)
+        shelf = await _shelf(settings, store, premises.id, partial(_tell, listeners), stack)
         for work, name in (
-            (_tidy(store, catalog, contents), "tidy up"),
+            (_tidy(store, shelf.catalog, shelf.contents), "tidy up"),
             (feed.hear(store.news()), "hear of others' changes"),
         ):
             stack.push_async_callback(stop, spawn(work, name))
-        premises = leases.premises(settings.home, settings.url)
         lease = Lease(store, premises, leases.myself())
-        current = _backends(settings, serving)
+        current = _backends(settings, shelf.serving)
         equipment = Equipment(
-            store=store, sites=store, feed=feed, backends=current, renew=lambda: _backends(settings, serving),
+            store=store, sites=store, feed=feed, backends=current, renew=lambda: _backends(settings, shelf.serving),
             channel=lambda: GatewayChannel(settings), clock=utc_now,
         )  # fmt: skip
         driver = SiteDriver(store, lease, seat, premises.id, lambda fence: tenure(equipment, lease, fence))
@@ -136,29 +141,98 @@ async def control_plane(settings: Settings) -> AsyncIterator[Services]:
         capacity = CapacityViews(
             store, _inventories(store, premises.id, partial(current.__getitem__, BackendName.LOCAL), driver)
         )
-        models = ModelService(store, feed, shown, capacity, utc_now, site=premises.id, sources=serving)
-        follower = Follower(store, models, serving, premises.id, lambda: driver.driving)
-        stack.push_async_callback(stop, spawn(follower.run(), "roll models that follow an alias"))
-        listeners.append(follower.tell)
+        models = ModelService(store, feed, shown, capacity, utc_now, site=premises.id, sources=shelf.serving)
+        preloader = Preloader(shelf.pins, shelf.serving, lambda: driver.driving, utc_now)
+        transfers, carrier = _movers(settings, store, shelf, premises.id, lambda: driver.driving)
+        follower = Follower(store, models, shelf.serving, premises.id, lambda: driver.driving, preloader.is_coming)
+        listeners += [follower.tell, preloader.tell]
+        shelf.pins.listeners.append(preloader.tell)
+        preloader.listeners.append(follower.tell)
+        for work, name in (
+            (follower.run(), "roll models that follow an alias"),
+            (preloader.run(), "lay out versions ahead"),
+            (carrier.run(), "carry transfers out"),
+        ):
+            stack.push_async_callback(stop, spawn(work, name))
+        views = CacheViews(
+            shelf.cache, shelf.cache_size, store.pins, shelf.pins, preloader, shelf.traffic, utc_now
+        )  # fmt: skip
         yield Services(
             store=store,
             feed=feed,
             models=models,
-            catalog=catalog,
-            contents=contents,
+            catalog=shelf.catalog,
+            contents=shelf.contents,
+            signatures=shelf.signatures,
+            objects=Objects(shelf.storage, shelf.cache),
+            transfers=transfers,
+            pins=shelf.pins,
+            caching=views,
             capacity=capacity,
             absences=Absences(store, premises.id),
             doctor=Doctor(store, store, feed, shown, utc_now, site=premises.id),
             backends=shown,
-            metrics=ControlMetrics(_MetricsSource(store, shown)),
+            metrics=ControlMetrics(_MetricsSource(store, shown), views),
             token=TokenReader(settings),
             clock=utc_now,
         )
 
 
-async def _store_of(settings: Settings) -> Folder:
-    """The registry's store. It has its identity from the beginning, so that nobody takes another folder for it."""
-    storage = Folder(settings.registry_dir)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shelf:
+    """The registry, as far as it does without those who serve and move."""
+
+    storage: Store
+    cache: Cache
+    cache_size: int | None
+    catalog: Catalog
+    signatures: Signatures
+    serving: Serving
+    traffic: Traffic
+    pins: Pins
+    contents: Contents
+
+
+async def _shelf(
+    settings: Settings, store: SqlStore, site: str, tell: Callable[[], None], stack: contextlib.AsyncExitStack
+) -> _Shelf:
+    catalog = Catalog(store.catalog, utc_now, tell)
+    storage = await _store_of(settings)
+    peers = Peers(settings.peer_urls, settings.peers_token) if settings.peers else None
+    if peers is not None:
+        stack.callback(peers.close)
+    cache, traffic = Cache(settings.cache_dir, storage, peers), Traffic(utc_now())
+    signatures = Signatures(catalog, store.signatures, storage, Secrets(settings.signing_dir), utc_now, tell)
+    pins = Pins(store.pins, catalog, site, utc_now)
+    limit = parse_bytes(settings.cache_size) if settings.cache_size else None
+    contents = Contents(
+        storage, cache, settings.registry, store.catalog, utc_now, limit,
+        is_shared=bool(settings.models_path), pinned=pins.manifests,
+    )  # fmt: skip
+    return _Shelf(
+        storage=storage, cache=cache, cache_size=limit, catalog=catalog, signatures=signatures,
+        serving=Serving(catalog, storage, cache, traffic, signatures), traffic=traffic, pins=pins, contents=contents,
+    )  # fmt: skip
+
+
+def _movers(
+    settings: Settings, store: SqlStore, shelf: _Shelf, site: str, driving: Callable[[], bool]
+) -> tuple[Transfers, Carrier]:
+    """What takes in requests to move versions, and what carries them out."""
+    hosts = Hosts(named=settings.import_names)
+    admitted = partial(admit, folders=settings.import_folders, hosts=hosts)
+    transfers = Transfers(
+        store.transfers, shelf.catalog, store.get_namespace, utc_now, site=site, admit=admitted
+    )  # fmt: skip
+    imports = Imports(shelf.catalog, shelf.contents, shelf.storage, partial(fetch, hosts=hosts), admitted)
+    office = Office(store=store.transfers, transfers=transfers, clock=utc_now)
+    carry = {TransferKind.IMPORT: imports.carry}
+    return transfers, Carrier(office, carry, site=site, folder=settings.transfers_dir, driving=driving)
+
+
+async def _store_of(settings: Settings) -> Store:
+    """The registry's store. It has its identity from the beginning, so that nobody takes another one for it."""
+    storage = store_at(settings.registry)
     try:
         await asyncio.to_thread(storage.identity)
     except ModelyardError as error:

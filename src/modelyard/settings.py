@@ -24,6 +24,8 @@ from modelyard.domain.quantities import parse_bytes
 CONFIG_NAME = "modelyard.toml"
 # sun_path holds 108 bytes (unix(7)); the longest socket name below the home takes 32 of them.
 _MAX_HOME = 107 - 32
+_STORE = re.compile(r"(s3|gs|az)://[^/?#@\s]+(/[^?#@\s]*)?|file://(localhost)?/[^?#]*")
+_PEER = re.compile(r"https?://[^/?#@\s,]+/?")
 _DECLARED = re.compile(r"gpu:(\d{1,3})")
 
 
@@ -49,14 +51,34 @@ class Settings(BaseSettings):
         default="", description="The store of registered models: a folder; empty: in the home. Homes that share a "
         "database share it.",
     )  # fmt: skip
+    registry_url: str = Field(
+        default="", description="Instead of registry_path: s3://bucket/prefix, gs://…, az://container/prefix or "
+        "file:///path. Credentials are read from the environment.",
+    )  # fmt: skip
     models_path: str = Field(
         default="", validation_alias=AliasChoices("MODELYARD_MODELS_PATH", "EFS_MODELS_PATH", "models_path"),
         description="A folder for registered models' files that several machines may share; empty: in the home.",
     )  # fmt: skip
 
+    import_paths: str = Field(
+        default="", description="Folders below which the server may read files for its callers, separated as in PATH; "
+        "empty: none.",
+    )  # fmt: skip
+
+    import_hosts: str = Field(
+        default="", description="Hosts that the server may fetch from though they are this machine or link-local, with "
+        "commas between them; '*': all.",
+    )  # fmt: skip
+
     cache_size: str = Field(
         default="", description="What the cache of registered models is kept to, for example 200Gi; empty: no limit."
     )
+
+    peers: str = Field(
+        default="", description="URLs of Modelyards on other machines, with commas between them: what their caches "
+        "have comes from there before the store.",
+    )  # fmt: skip
+    peers_token: str = Field(default="", description="The token for the peers, which share it.")
 
     control_processes: int = Field(
         default=1, ge=1, le=8, description="One drives, the others take over when it dies; above 1 needs PostgreSQL."
@@ -72,7 +94,7 @@ class Settings(BaseSettings):
             )
         return count
 
-    @field_validator("token")
+    @field_validator("token", "peers_token")
     @classmethod
     def _bare(cls, token: str) -> str:
         return token.strip()
@@ -94,6 +116,29 @@ class Settings(BaseSettings):
         if size:
             parse_bytes(size)
         return size
+
+    @field_validator("registry_url")
+    @classmethod
+    def _one_store(cls, url: str, info: ValidationInfo) -> str:
+        if url and _STORE.fullmatch(url) is None:
+            raise ValueError(
+                "MODELYARD_REGISTRY_URL is s3://bucket/prefix, gs://bucket/prefix, az://container/prefix or "
+                "file:///path; credentials are read from the environment."
+            )
+        if url and info.data.get("registry_path"):
+            raise ValueError("There is one store: set MODELYARD_REGISTRY_URL or MODELYARD_REGISTRY_PATH, not both.")
+        return url
+
+    @field_validator("peers")
+    @classmethod
+    def _reachable(cls, peers: str) -> str:
+        for url in filter(None, map(str.strip, peers.split(","))):
+            if _PEER.fullmatch(url) is None:
+                raise ValueError(
+                    "MODELYARD_PEERS is a list of URLs with commas between them, such as "
+                    "http://10.0.0.2:8900,https://other.example; their token is MODELYARD_PEERS_TOKEN."
+                )
+        return peers
 
     @field_validator("models_path", "registry_path")
     @classmethod
@@ -153,14 +198,39 @@ class Settings(BaseSettings):
         return self.home / "models"
 
     @property
-    def registry_dir(self) -> Path:
-        """The store of registered models' bytes."""
-        return Path(self.registry_path) if self.registry_path else self.home / "registry"
+    def registry(self) -> str:
+        """The URL of the store of registered models' bytes."""
+        folder = Path(self.registry_path) if self.registry_path else self.home / "registry"
+        return self.registry_url.rstrip("/") or folder.as_uri()
+
+    @property
+    def peer_urls(self) -> tuple[str, ...]:
+        return tuple(filter(None, map(str.strip, self.peers.split(","))))
 
     @property
     def cache_dir(self) -> Path:
         """Registered models as plain files, from which they are served."""
         return Path(self.models_path) if self.models_path else self.home / "cache"
+
+    @property
+    def import_folders(self) -> tuple[Path, ...]:
+        """Folders below which callers may have the server read files."""
+        return tuple(Path(part).expanduser() for part in self.import_paths.split(os.pathsep) if part)
+
+    @property
+    def import_names(self) -> frozenset[str]:
+        """Hosts that callers may have the server reach whatever their address is."""
+        return frozenset(filter(None, (host.strip(" []").rstrip(".").lower() for host in self.import_hosts.split(","))))
+
+    @property
+    def transfers_dir(self) -> Path:
+        """One folder a transfer, for as long as that lasts."""
+        return self.home / "transfers"
+
+    @property
+    def signing_dir(self) -> Path:
+        """The secrets that signatures of registered versions may be made with, a file each."""
+        return self.home / "signing"
 
     @property
     def logs_dir(self) -> Path:

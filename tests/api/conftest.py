@@ -71,7 +71,8 @@ class Api:
 
 @asynccontextmanager
 async def serving(home: Path, **more: Any) -> AsyncIterator[Api]:
-    settings = Settings(home=home, token=TOKEN, **more)
+    # The sources of the tests are on this machine.
+    settings = Settings(**{"home": home, "token": TOKEN, "import_hosts": "127.0.0.1", **more})
     async with control_plane(settings) as services:
         transport = httpx2.ASGITransport(app=create_app(services), raise_app_exceptions=False)
         headers = {"Authorization": f"Bearer {TOKEN}"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -24,9 +25,11 @@ schema = (
 
 
 @pytest.fixture(scope="module")
-def caller(yard: Yard) -> dict[str, Any]:
+def caller(yard: Yard) -> Iterator[dict[str, Any]]:
     token = (yard.home / "admin.token").read_text().strip()
-    return {"base_url": yard.url, "headers": {"Authorization": f"Bearer {token}"}}
+    yield {"base_url": yard.url, "headers": {"Authorization": f"Bearer {token}"}}
+    # Whoever shares this Modelyard serves unsigned versions.
+    yard.ok("keys", "require", "--off")
 
 
 @schema.parametrize()

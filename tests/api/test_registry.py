@@ -80,15 +80,15 @@ async def test_all_errors_come_at_once_with_their_paths_whether_of_shape_or_of_r
     body = {
         "version": "1.0", "manifest": "md5:1", "size": 5, "framework": {"name": "ONNX", "v": 1},
         "signature": {"inputs": [tensor], "outputs": [{"name": "y", "datatype": "FP32"}] * 2},
-        "lineage": {"parent": "pat@stable"}, "dependencies": ["", 3], "metrics": {"a b": 1, "f1": "high", "ok": True},
-        "card": "x" * 300_000,
+        "lineage": {"parent": "pat@stable", "source": "https://me:pw@host/a"}, "dependencies": ["", 3],
+        "metrics": {"a b": 1, "f1": "high", "ok": True}, "card": "x" * 300_000,
     }  # fmt: skip
     answer = await api.post(f"{PAT}/versions", body)
     assert answer.status_code == 422
     assert {e["path"] for e in answer.json()["errors"]} == {
         "version", "manifest", "size", "framework.name", "framework.v", "signature.inputs[0].datatype",
-        "signature.inputs[0].shape", "signature.outputs", "lineage.parent", "dependencies[0]", "dependencies[1]",
-        "metrics.a b", "metrics.f1", "metrics.ok", "card",
+        "signature.inputs[0].shape", "signature.outputs", "lineage.parent", "lineage.source", "dependencies[0]",
+        "dependencies[1]", "metrics.a b", "metrics.f1", "metrics.ok", "card",
     }  # fmt: skip
     assert (await api.post(f"{PAT}/versions", {})).json()["errors"][0]["code"] == "required"
 
@@ -98,7 +98,7 @@ async def test_a_version_is_published_once_and_only_what_is_said_of_it_changes(a
     body = version(
         "1.4.2", framework={"name": "onnx", "version": "1.17"}, metrics={"accuracy": 0.97}, card="# Pat",
         signature={"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 64]}]}, dependencies=["numpy>=2"],
-        lineage={"parent": "1.3.0", "dataset": "digits/5"}, reason="better",
+        lineage={"parent": "1.3.0", "dataset": "digits/5", "source": "hf://org/pat@0123"}, reason="better",
     )  # fmt: skip
     published = await api.post(f"{PAT}/versions", body)
     assert (published.status_code, published.headers["etag"]) == (201, '"0"')
@@ -110,7 +110,7 @@ async def test_a_version_is_published_once_and_only_what_is_said_of_it_changes(a
         "better",
     )
     assert made["signature"]["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 64]}]
-    assert made["lineage"]["dataset"] == "digits/5"
+    assert (made["lineage"]["dataset"], made["lineage"]["source"]) == ("digits/5", "hf://org/pat@0123")
     again = await api.post(f"{PAT}/versions", body)
     assert (again.status_code, again.json()) == (200, made)
     other = await api.post(f"{PAT}/versions", {**body, "manifest": digest(2)})

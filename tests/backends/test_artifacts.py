@@ -13,7 +13,7 @@ import pytest
 
 from modelyard.backends.local import LocalBackend
 from modelyard.backends.local.launching import GivenUp
-from modelyard.domain.errors import NotFound
+from modelyard.domain.errors import NotFound, Refused
 from modelyard.domain.model import Instance, InstancePhase, ModelRef
 from modelyard.domain.spec import Artifact, Engine, Spec
 from modelyard.settings import Settings
@@ -34,10 +34,15 @@ class Shelf:
 
     folder: Path
     fail: Exception | None = None
+    forbid: Exception | None = None
     may_go_on: threading.Event = field(default_factory=threading.Event)
     asked: list[tuple[Artifact, Engine]] = field(default_factory=list)
     ended: threading.Event = field(default_factory=threading.Event)
     ended_by: Exception | None = None
+
+    async def admit(self, namespace: str, spec: Spec) -> None:
+        if self.forbid is not None:
+            raise self.forbid
 
     def lay_out(self, artifact: Artifact, engine: Engine, progress: Callable[[int, int], None]) -> Path:
         self.asked.append((artifact, engine))
@@ -123,6 +128,30 @@ async def test_what_keeps_the_files_away_is_the_reason_of_the_exit(
     assert "pat@stable (version 1.4.0)" in exit_.failure.message
     assert words in exit_.failure.message
     assert not exit_.failure.permanent
+
+
+async def test_what_may_not_be_launched_is_not_even_laid_out(
+    backend: LocalBackend, ref: ModelRef, shelf: Shelf
+) -> None:
+    shelf.forbid = Refused("unsigned", "It is not signed.")
+    await backend.converge(ref, member(registered()), 5)
+    exit_ = await ended(backend, ref)
+    assert (exit_.failure.code, exit_.failure.permanent) == ("unsigned", False)
+    assert "It is not signed." in exit_.failure.message
+    assert shelf.asked == []
+
+
+async def test_what_may_be_launched_no_more_once_it_is_laid_out_is_not(
+    backend: LocalBackend, ref: ModelRef, settings: Settings, shelf: Shelf
+) -> None:
+    await backend.converge(ref, member(registered()), 5)
+    await laying_out(backend, ref)
+    shelf.forbid = Refused("untrusted_key", "Its key was revoked.")
+    shelf.may_go_on.set()
+    exit_ = await ended(backend, ref)
+    assert (exit_.failure.code, exit_.failure.permanent) == ("untrusted_key", False)
+    assert shelf.asked == [(ARTIFACT, Engine.MOCK)]
+    assert processes(settings) == set()
 
 
 async def test_a_backend_without_a_registry_says_so(settings: Settings, ref: ModelRef) -> None:

@@ -11,8 +11,8 @@ from tests.cli.yard import Yard
 
 @pytest.fixture(scope="session")
 def yard() -> Iterator[Yard]:
-    """Running, shared: name your models after your test."""
-    made = Yard()
+    """Running, shared: name your models after your test. It fetches from this machine, too."""
+    made = Yard(environment={"MODELYARD_IMPORT_HOSTS": "127.0.0.1"})
     try:
         made.ok("up", "--detach")
         yield made

@@ -126,9 +126,21 @@ VERSION_LINES: list[tuple[str, int, str | re.Pattern[str] | Callable[[str], bool
     ("modelyard update live", 0, "live is updated"),
     ("modelyard alias rollback", 0, "reader@stable is now 1.0.0"),
     ("modelyard registry show", 0, re.compile(r"1\.1\.0 .*\n1\.0\.0 +stable")),
+    ("modelyard registry diff", 0, re.compile(r"metrics.accuracy +- +0.96")),
     ("modelyard pull", 0, "reader@1.1.0 is in /tmp/"),
     ("modelyard verify", 0, "reader@1.0.0 is whole"),
+    ("modelyard cache preload", 0, re.compile(r"reader@stable \(now 1\.0\.0\) is (being )?laid out")),
+    ("modelyard cache pin", 0, "reader@^1 (now 1.1.0) stays in the cache"),
+    ("modelyard cache", 0, re.compile(r"KEEPS(.*\n)+.*default/reader@stable +1\.0\.0 +preload")),
+    ("modelyard mirror", 0, re.compile(r"reader +1\.0\.0 .*\nreader +1\.1\.0 ")),
     ("modelyard cleanup", 0, "0 version(s) removed from the cache"),
+    ("modelyard keys generate", 0, "release.key is the private key"),
+    ("modelyard keys trust", 0, "release may sign versions of namespace default"),
+    ("modelyard sign", 0, "reader@1.1.0 is signed by release"),
+    ("modelyard verify", 0, re.compile(r"reader@1\.1\.0 is whole: .*, signed by release")),
+    ("modelyard keys require", 0, "are served from signed versions only"),
+    ("modelyard keys revoke", 0, "release is revoked"),
+    ("modelyard keys require", 0, "are served from unsigned versions too"),
 ]
 
 

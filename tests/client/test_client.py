@@ -31,9 +31,13 @@ from modelyard.client import (
     aio,
     aio_models,
     aio_registry,
+    aio_signing,
+    aio_transfers,
     sync,
     sync_models,
     sync_registry,
+    sync_signing,
+    sync_transfers,
 )
 from modelyard.client.locate import locate
 from modelyard.supervisor.processes import identify
@@ -98,7 +102,8 @@ def test_both_clients_have_the_same_methods_with_the_same_parameters() -> None:
     for one, other in (
         (sync.Modelyard, aio.AsyncModelyard), (sync_models.Models, aio_models.AsyncModels),
         (sync_registry.Registry, aio_registry.AsyncRegistry), (sync.Operations, aio.AsyncOperations),
-        (sync.Namespaces, aio.AsyncNamespaces),
+        (sync.Namespaces, aio.AsyncNamespaces), (sync_signing.Keys, aio_signing.AsyncKeys),
+        (sync_transfers.Transfers, aio_transfers.AsyncTransfers),
     ):  # fmt: skip
         methods = {name: m for name, m in vars(one).items() if inspect.isfunction(m) and not name.startswith("_")}
         twins = {name: m for name, m in vars(other).items() if inspect.isfunction(m) and not name.startswith("_")}

@@ -44,6 +44,7 @@ class Fleet:
     looks: int = 0
     unavailable: bool = False
     callers: list[Caller] = field(default_factory=list)
+    laid_out_ahead: set[tuple[str, str]] = field(default_factory=set)
 
     def add(self, *models: Model) -> None:
         self.models.update({m.uid: m for m in models})
@@ -65,6 +66,9 @@ class Fleet:
         assert engine is not None
         return Resolved(engine=engine, artifact=Artifact(version=self.means, manifest=digest(2), entry="model.onnx"))
 
+    async def coming(self, namespace: str, source: Registered) -> bool:
+        return (namespace, str(source)) in self.laid_out_ahead
+
     async def update(
         self, namespace: str, name: str, revise: Callable[[Model], Awaitable[Spec]], caller: Caller, **_: Any
     ) -> None:
@@ -80,7 +84,7 @@ class Fleet:
         return found.version
 
     def follower(self, driving: bool = True) -> Follower:
-        return Follower(self, self, self, "here", lambda: driving)  # type: ignore[arg-type]
+        return Follower(self, self, self, "here", lambda: driving, self.coming)  # type: ignore[arg-type]
 
 
 async def test_a_model_is_rolled_to_what_its_source_means_now_and_it_is_said_why() -> None:
@@ -92,6 +96,16 @@ async def test_a_model_is_rolled_to_what_its_source_means_now_and_it_is_said_why
     assert (caller.actor, caller.reason) == (ACTOR, "pat@stable means 1.1.0 now, no longer 1.0.0")
     await fleet.follower().look()
     assert len(fleet.callers) == 1, "it is there"
+
+
+async def test_nobody_is_rolled_to_what_is_being_laid_out_ahead_before_it_is_there() -> None:
+    fleet = Fleet(means="1.1.0", laid_out_ahead={("default", "pat@stable")})
+    fleet.add(model("a"))
+    await fleet.follower().look()
+    assert fleet.callers == []
+    fleet.laid_out_ahead.clear()
+    await fleet.follower().look()
+    assert fleet.made_of("a") == "1.1.0"
 
 
 async def test_one_that_cannot_be_rolled_holds_up_no_other_and_is_tried_again() -> None:

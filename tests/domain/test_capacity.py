@@ -19,6 +19,7 @@ from modelyard.domain.capacity import (
     Room,
     Tenant,
 )
+from modelyard.domain.keeping import Thing, choose
 from modelyard.domain.model import Amount, ModelRef, Quota
 from modelyard.domain.spec import Preempt
 
@@ -173,6 +174,24 @@ def test_preempting_takes_only_what_it_may() -> None:
         full = room(holding("x", "0"), gpus=1, tenants=(victim,))
         took = {p for p in Preempt if full.victims(claim("a"), p, NOW)}
         assert took == allowed, victim
+
+
+@given(
+    st.lists(
+        st.tuples(st.none() | st.integers(0, 200), st.booleans(), st.integers(-1, 1)), min_size=1, max_size=5
+    )
+)  # fmt: skip
+def test_models_leave_the_memory_by_the_rule_by_which_versions_leave_the_cache(
+    held: list[tuple[int | None, bool, int]],
+) -> None:
+    """Each of them holds one device of as many as there are: one has to go, by ``preempt: idle``."""
+    tenants = tuple(
+        tenant(f"t{n}", priority=priority, pin=pin, unused=unused) for n, (unused, pin, priority) in enumerate(held)
+    )
+    full = room(*(holding(t.ref.name, str(n)) for n, t in enumerate(tenants)), gpus=len(tenants), tenants=tenants)
+    things = [Thing(what=t.ref, name=t.ref.uid, use=t.use, pieces={t.ref.uid: 1}) for t in tenants if t.priority <= 0]
+    choice = choose(things, len(things) - 1, (NOW - UNUSED_AFTER).timestamp())
+    assert full.victims(claim("a"), Preempt.IDLE, NOW) == tuple(thing.what for thing in choice.going)
 
 
 def test_one_that_is_leaving_already_is_enough_nobody_else_has_to_go() -> None:

@@ -24,7 +24,9 @@ IDENTITY = Identity(
     signature=Signature(
         inputs=(Tensor(name="x", datatype="FP32", shape=(-1, 64)),), outputs=(Tensor(name="y", datatype="INT64"),)
     ),
-    lineage=Lineage(parent="1.3.0", dataset="digits/5", training_run="run-9", code_revision="abc123"),
+    lineage=Lineage(
+        parent="1.3.0", dataset="digits/5", training_run="run-9", code_revision="abc123", source="s3://b/m"
+    ),
     dependencies=("numpy>=2",),
     licence="Apache-2.0",
 )
@@ -76,7 +78,7 @@ async def test_all_that_is_wrong_is_said_at_once(shelves: Shelves) -> None:
         content=Content(manifest="md5:1", size=-1, files=0),
         framework=Framework(name="ONNX", version="x" * 300),
         signature=Signature(inputs=tensors),
-        lineage=Lineage(parent="pat@stable", dataset="\x00"),
+        lineage=Lineage(parent="pat@stable", dataset="\x00", source="https://host/a?sig=b"),
         dependencies=("", "ok"),
         trust=("code", "everything"),
     )
@@ -86,8 +88,8 @@ async def test_all_that_is_wrong_is_said_at_once(shelves: Shelves) -> None:
     assert [p.path for p in error.value.problems] == [
         "version", "manifest", "size", "files", "signature.inputs", "signature.inputs[0].datatype",
         "signature.inputs[0].shape", "signature.inputs[1].shape", "signature.inputs[2].name", "lineage.parent",
-        "lineage.dataset", "dependencies[0]", "trust[1]", "framework.name", "framework.version", "metrics.a b",
-        "metrics.loss", "card",
+        "lineage.source", "lineage.dataset", "dependencies[0]", "trust[1]", "framework.name", "framework.version",
+        "metrics.a b", "metrics.loss", "card",
     ]  # fmt: skip
 
 

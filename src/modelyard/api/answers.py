@@ -314,5 +314,6 @@ def namespace_out(namespace: domain.Namespace, usage: domain.Amount) -> schemas.
         description=namespace.description,
         created_at=namespace.created_at,
         quota=schemas.Quota.model_validate(namespace.quota, from_attributes=True),
+        require_signature=namespace.require_signature,
         usage=amount_out(usage),
     )

@@ -9,7 +9,19 @@ from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 
 from modelyard import __version__
-from modelyard.api import contents, models, problems, registry, schemas, sites, system
+from modelyard.api import (
+    caching,
+    contents,
+    models,
+    objects,
+    problems,
+    registry,
+    schemas,
+    signing,
+    sites,
+    system,
+    transfers,
+)
 from modelyard.api.context import Services
 
 PREFIX = "/api/v1"
@@ -46,13 +58,14 @@ def create_app(services: Services | None, *, max_body: int = 4 * 2**20) -> FastA
         responses=_RESPONSES,
     )
     shared = (sites.namespaces, sites.capacity, sites.doctor, system.operations, system.events)
-    for router in (*models.routers(), *registry.routers(), contents.store, *shared):
+    stored = (contents.store, caching.cache, objects.objects, objects.cached, transfers.transfers)
+    for router in (*models.routers(), *registry.routers(), *signing.routers(), *stored, *shared):
         app.include_router(router, prefix=PREFIX)
     app.include_router(system.health)
     app.include_router(system.internal)
     app.state.services = services
     problems.install(app)
-    app.add_middleware(problems.BodyLimit, limit=max_body)
+    app.add_middleware(problems.BodyLimit, limit=max_body, without=f"{PREFIX}{objects.PREFIX}/")
     app.add_middleware(problems.RequestId)
     return app
 

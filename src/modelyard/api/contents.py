@@ -4,14 +4,15 @@ Annotations are evaluated here, as in :mod:`modelyard.api.models`.
 """
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from modelyard.api import schemas
+from modelyard.api.caching import evicted_out
 from modelyard.api.context import Authorized, answer
 from modelyard.api.translate import duration_in
-from modelyard.registry.content.evicting import Evicted
 from modelyard.registry.content.garbage import GRACE, Collected
 from modelyard.registry.content.manifest import File
 
@@ -35,7 +36,8 @@ async def collect(
 ) -> Response:
     """Versions that are deleted and can be restored keep theirs."""
     collected = await services.contents.collect(duration_in(grace), dry_run=dry_run)
-    return answer(_collected_out(collected, await services.contents.clean_up(dry_run=dry_run)))
+    evicted = await evicted_out(services, await services.contents.clean_up(dry_run=dry_run))
+    return answer(_collected_out(collected, evicted))
 
 
 @store.post("/cleanup", response_model=schemas.Evicted, summary="Make the cache smaller")
@@ -46,9 +48,9 @@ async def clean_up(
     ] = None,
     dry_run: Annotated[bool, Query(description="Only count.")] = False,
 ) -> Response:
-    """The longest unused versions go first; those of models that are to run stay, whatever the size. What goes is laid
-    out again from the store when it is needed."""
-    return answer(_evicted_out(await services.contents.clean_up(max_size, dry_run=dry_run)))
+    """The longest unused versions go first; those of models that are to run and those that are pinned stay, whatever
+    the size. What goes is laid out again from the store when it is needed."""
+    return answer(await evicted_out(services, await services.contents.clean_up(max_size, dry_run=dry_run)))
 
 
 def add(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
@@ -77,12 +79,9 @@ def _file_out(file: File) -> schemas.VersionFile:
     )  # fmt: skip
 
 
-def _collected_out(collected: Collected, evicted: Evicted) -> schemas.Collected:
+def _collected_out(collected: Collected, evicted: schemas.Evicted) -> schemas.Collected:
     return schemas.Collected(
         removed=collected.removed, freed=collected.freed, kept=collected.kept, young=collected.young,
-        cache=_evicted_out(evicted),
+        condemned=collected.condemned, cache=evicted,
+        goes_at=None if collected.goes_at is None else datetime.fromtimestamp(collected.goes_at, UTC),
     )  # fmt: skip
-
-
-def _evicted_out(evicted: Evicted) -> schemas.Evicted:
-    return schemas.Evicted.model_validate(evicted, from_attributes=True)

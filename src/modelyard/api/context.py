@@ -28,8 +28,13 @@ from modelyard.domain.errors import InvalidRequest, Problem
 from modelyard.domain.operations import Operation
 from modelyard.domain.spec import BackendName
 from modelyard.observe.metrics import ControlMetrics
+from modelyard.registry.caching import CacheViews
 from modelyard.registry.catalog import By, Catalog
 from modelyard.registry.contents import Contents
+from modelyard.registry.keeping import Pins
+from modelyard.registry.objects import Objects
+from modelyard.registry.signing.signatures import Signatures
+from modelyard.registry.transfers import Transfers
 
 ADMIN = "admin"
 
@@ -43,6 +48,11 @@ class Services:
     models: ModelService
     catalog: Catalog
     contents: Contents
+    signatures: Signatures
+    transfers: Transfers
+    objects: Objects
+    pins: Pins
+    caching: CacheViews
     capacity: CapacityViews
     absences: Absences
     doctor: Doctor

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from modelyard.api import schemas
 from modelyard.api.translate import merge_patch
 from modelyard.domain import registry as domain
+from modelyard.registry.content.comparing import Comparison
 
 
 def model_out(model: domain.RegisteredModel) -> schemas.RegisteredModel:
@@ -42,7 +43,7 @@ def about_patched(about: domain.About, body: schemas.PatchRegisteredModel) -> do
     return replace(about, **_patched(about, body.model_dump(exclude_unset=True, exclude={"reason"})))
 
 
-def identity_in(body: schemas.PublishVersion, content: domain.Content, trust: tuple[str, ...]) -> domain.Identity:
+def identity_in(body: schemas.Described, content: domain.Content, trust: tuple[str, ...]) -> domain.Identity:
     framework = body.framework
     return domain.Identity(
         content=content,
@@ -59,7 +60,7 @@ def _tensors(tensors: Iterable[schemas.TensorSignature]) -> tuple[domain.Tensor,
     return tuple(domain.Tensor(name=t.name, datatype=str(t.datatype), shape=tuple(t.shape)) for t in tensors)
 
 
-def notes_in(body: schemas.PublishVersion) -> domain.Notes:
+def notes_in(body: schemas.Described) -> domain.Notes:
     return domain.Notes(description=body.description, metrics=body.metrics, labels=body.labels, card=body.card)
 
 
@@ -115,7 +116,7 @@ def _version_fields(version: domain.Version, namespace: str, name: str) -> dict[
     }
 
 
-def diff_out(before: domain.Version, after: domain.Version) -> schemas.VersionDiff:
+def diff_out(before: domain.Version, after: domain.Version, content: Comparison | None) -> schemas.VersionDiff:
     return schemas.VersionDiff(
         before=before.version,
         after=after.version,
@@ -123,6 +124,7 @@ def diff_out(before: domain.Version, after: domain.Version) -> schemas.VersionDi
             schemas.VersionChange(path=change.path, before=_plain(change.before), after=_plain(change.after))
             for change in domain.differences(before, after)
         ],
+        content=None if content is None else schemas.ContentDiff.model_validate(content, from_attributes=True),
     )
 
 

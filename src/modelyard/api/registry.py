@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
-from modelyard.api import aliases, contents, schemas
+from modelyard.api import aliases, caching, contents, schemas, signing, transfers
 from modelyard.api.context import Authorized, CallerDep, PageSize, PageToken, Reason, Services, answer, by
 from modelyard.api.registered import (
     about_in,
@@ -113,7 +113,10 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
     _add_versions(router, namespace)
     _add_picks(router, namespace)
     contents.add(router, namespace)
+    caching.add(router, namespace)
+    transfers.add(router, namespace)
     aliases.add(router, namespace)
+    signing.add(router, namespace)
     return router
 
 
@@ -208,11 +211,15 @@ def _add_picks(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> N
         name: RegisteredName, ns: Namespace, services: Authorized,
         before: Annotated[str, Query(alias="from", description=_PICK)],
         after: Annotated[str, Query(alias="to", description=_PICK)] = LATEST,
+        limit: Annotated[int, Query(ge=0, le=1000, description="So many files and tensors are listed of each kind.")]
+        = 100,
     ) -> Response:  # fmt: skip
-        """Of what they are and what is said of them."""
+        """Of what they are, of what is said of them, and of their files; with the bytes that a machine which has the
+        first would fetch for the second."""
         old = await services.catalog.resolve(ns, name, before, "query.from")
         new = await services.catalog.resolve(ns, name, after, "query.to")
-        return answer(diff_out(old, new))
+        manifests = old.identity.content.manifest, new.identity.content.manifest
+        return answer(diff_out(old, new, await services.contents.compare(*manifests, limit)))
 
 
 def plural_router() -> APIRouter:

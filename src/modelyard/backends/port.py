@@ -32,6 +32,9 @@ class Capabilities:
 class Artifacts(Protocol):
     """Where a backend that runs instances on this machine has the files of registered models from."""
 
+    async def admit(self, namespace: str, spec: Spec) -> None:
+        """Asked before each launch. Raises ModelyardError where nothing may be launched from it now."""
+
     def lay_out(self, artifact: Artifact, engine: Engine, progress: Callable[[int, int], None]) -> Path:
         """Have them on this machine, in the form that serves ``engine`` best, and say where what it loads is. Blocks;
         ``progress`` is told of bytes done and of how many there are, from other threads; what it raises ends the work,

@@ -25,9 +25,15 @@ PARTS = {
     "updates": ("update", "scale", "redeploy", "rollback", "rollout", "revisions", "diff"),
     "views": ("list", "status", "show", "operations", "version"),
     "traffic": ("predict", "logs", "events"),
+    "projects": ("init",),
     "registry": ("register", "registry"),
     "aliases": ("alias",),
-    "contents": ("push", "pull", "verify", "gc", "cleanup", "download"),
+    "pushing": ("push",),
+    "contents": ("pull", "verify", "gc", "cleanup", "download"),
+    "transfers": ("import", "transfers"),
+    "mirroring": ("mirror",),
+    "signing": ("sign", "keys"),
+    "caching": ("cache",),
     "sites": ("capacity", "doctor", "namespace"),
 }
 

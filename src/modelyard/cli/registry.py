@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from modelyard.client import Alias, ModelVersion, RegisteredModel, VersionDiff
+    from modelyard.client import Alias, ModelVersion, RegisteredModel, Verification
 
 registry = typer.Typer(help="Look at registered models and their versions.", no_args_is_help=True)
 
@@ -94,7 +94,9 @@ def show(cli: Cli, name: PickArgument) -> None:
     shelf = cli.client.registry
     if pick is not None:
         version = shelf.resolve(name, pick)
-        cli.show(version.raw, lambda: _version_view(version))
+        signed = shelf.verification(name, version.version)
+        data = {**version.raw, "signed": signed.signed, "signatures": signed.raw["signatures"]}
+        cli.show(data, lambda: _version_view(version, signed))
         return
     model, aliases = shelf.get(name), shelf.aliases(name)
     newest = list(islice(shelf.versions(name, page_size=_SHOWN), _SHOWN))
@@ -121,9 +123,12 @@ def diff(
     before: Annotated[str, typer.Argument(metavar="A", help="A version, a range or an alias.", show_default=False)],
     after: Annotated[str, typer.Argument(metavar="[B]", help="Another one; the latest if left out.")] = "latest",
 ) -> None:
-    """What differs between two versions."""
+    """What differs between two versions: what is said of them, their files and tensors, and what of the second must be
+    fetched where the first is already."""
+    from modelyard.cli.differing import diff_view
+
     found = cli.client.registry.diff(name, before, after)
-    cli.show(found.raw, lambda: _diff_view(name, found))
+    cli.show(found.raw, lambda: diff_view(name, found))
 
 
 def delete(
@@ -217,7 +222,15 @@ def _version_table(found: Iterable[ModelVersion], aliases: Iterable[Alias]) -> T
     return made
 
 
-def _version_view(one: ModelVersion) -> RenderableType:
+def signers(signed: Verification) -> str:
+    """By whom a version is signed, in words."""
+    good = [one.key for one in signed.signatures if one.valid and one.trusted]
+    bad = [f"{one.key}: {one.problem}" for one in signed.signatures if not (one.valid and one.trusted)]
+    words = f"signed by {', '.join(good)}" if good else "not signed"
+    return words + (f" ({'; '.join(bad)})" if bad else "")
+
+
+def _version_view(one: ModelVersion, signed: Verification) -> RenderableType:
     from rich.console import Group
     from rich.markup import escape
     from rich.text import Text
@@ -227,6 +240,7 @@ def _version_view(one: ModelVersion) -> RenderableType:
         ("Published", f"{_moment(one.published_at)} by {escape(one.published_by)}"),
         ("Bytes", f"{size(one.size)} in {one.files} {'file' if one.files == 1 else 'files'}"),
         ("Manifest", one.manifest),
+        ("Signed", escape(signers(signed))),
     ]
     rows += [
         (key, escape(text))
@@ -249,19 +263,6 @@ def _version_view(one: ModelVersion) -> RenderableType:
     if one.card:
         parts += ["", Text(one.card)]
     return Group(*parts)
-
-
-def _diff_view(name: str, found: VersionDiff) -> RenderableType:
-    from rich.console import Group
-    from rich.markup import escape
-
-    head = f"From {name}@{found.before} to {found.after}"
-    if not found.changes:
-        return f"{head}: nothing differs."
-    made = table("FIELD", "BEFORE", "AFTER", wrap=("BEFORE", "AFTER"))
-    for change in found.changes:
-        made.add_row(escape(change.path), escape(value_text(change.before)), escape(value_text(change.after)))
-    return Group(f"{head}:", "", made)
 
 
 def _framework(one: ModelVersion) -> str:

@@ -175,18 +175,39 @@ def diff(
     cli: Cli,
     name: ModelArgument,
     one: Annotated[
-        int | None, typer.Argument(metavar="[A]", help="A revision; the newest if left out.", show_default=False)
+        str | None, typer.Argument(metavar="[A]", help="A revision; the newest if left out.", show_default=False)
     ] = None,
     other: Annotated[
-        int | None,
+        str | None,
         typer.Argument(metavar="[B]", help="Another one; else A against the one before.", show_default=False),
     ] = None,
 ) -> None:
-    """What changes from revision A to B; of A alone, what it has changed."""
-    models = cli.client.models
-    one = models.get(name).generation if one is None else one
-    found = models.diff(name, one) if other is None else models.diff(name, other, one)
+    """What changes from revision A to B; of A alone, what it has changed. Versions too: diff pat@1.0.0 pat@1.1.0."""
+    if "@" in name:
+        _diff_versions(cli, name, one, other)
+        return
+    models, before, after = cli.client.models, _revision(one), _revision(other)
+    before = models.get(name).generation if before is None else before
+    found = models.diff(name, before) if after is None else models.diff(name, after, before)
     cli.show(found.raw, lambda: _diff_view(found))
+
+
+def _revision(text: str | None) -> int | None:
+    if text is not None and not text.isdecimal():
+        raise typer.BadParameter(f"{text!r} is not the number of a revision.")
+    return None if text is None else int(text)
+
+
+def _diff_versions(cli: Cli, name: str, one: str | None, other: str | None) -> None:
+    """As `registry diff` does."""
+    from modelyard.cli.registry import diff as diff_registered
+    from modelyard.cli.registry import split_pick
+
+    model, before = split_pick(name)
+    of, _, after = (one or "latest").rpartition("@")
+    if other is not None or of not in ("", model):
+        raise typer.BadParameter(f"Give two versions of one model: {name} {model}@1.1.0.")
+    diff_registered(cli, model, before or "latest", after)
 
 
 # ------------------------------------------------------------------------------------------- rendering

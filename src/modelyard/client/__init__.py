@@ -12,6 +12,8 @@ Errors are drawn in :mod:`modelyard.client.errors`. Of Modelyard's other parts t
 """
 
 from modelyard.client.aio import AsyncModelyard
+from modelyard.client.cache_types import Cache, Evicted, Pin
+from modelyard.client.diff_types import VersionDiff
 from modelyard.client.errors import (
     ApiError,
     FieldError,
@@ -23,13 +25,16 @@ from modelyard.client.errors import (
     Refused,
     ServerError,
     TimedOut,
+    TransferFailed,
     Unauthorized,
     Unreachable,
     VersionConflict,
 )
-from modelyard.client.registry_types import Alias, AliasMove, ModelVersion, RegisteredModel, VersionDiff
+from modelyard.client.registry_types import Alias, AliasMove, ModelVersion, RegisteredModel
+from modelyard.client.signing_types import SignaturePolicy, TrustedKey, Verification, VersionSignature
 from modelyard.client.sync import Modelyard
 from modelyard.client.tensors import Prediction
+from modelyard.client.transfer_types import Transfer
 from modelyard.client.types import (
     Diff,
     Event,
@@ -50,9 +55,10 @@ from modelyard.client.types import (
 )
 
 __all__ = [
-    "Alias", "AliasMove", "ApiError", "AsyncModelyard", "Diff", "Event", "FieldChange", "FieldError", "Finding",
-    "Forecast", "Instance", "InvalidRequest", "LogLine", "Model", "ModelMetadata", "ModelRef", "ModelVersion",
-    "Modelyard", "ModelyardError", "Namespace", "NotFound", "NotRunning", "Operation", "OperationFailed",
-    "Prediction", "Refused", "RegisteredModel", "Revision", "ServerError", "SiteCapacity", "Status", "Stopped",
-    "TimedOut", "Unauthorized", "Unreachable", "VersionConflict", "VersionDiff",
+    "Alias", "AliasMove", "ApiError", "AsyncModelyard", "Cache", "Diff", "Event", "Evicted", "FieldChange",
+    "FieldError", "Finding", "Forecast", "Instance", "InvalidRequest", "LogLine", "Model", "ModelMetadata",
+    "ModelRef", "ModelVersion", "Modelyard", "ModelyardError", "Namespace", "NotFound", "NotRunning", "Operation",
+    "OperationFailed", "Pin", "Prediction", "Refused", "RegisteredModel", "Revision", "ServerError",
+    "SignaturePolicy", "SiteCapacity", "Status", "Stopped", "TimedOut", "Transfer", "TransferFailed", "TrustedKey",
+    "Unauthorized", "Unreachable", "Verification", "VersionConflict", "VersionDiff", "VersionSignature",
 ]  # fmt: skip

@@ -13,8 +13,11 @@ import httpx2
 import msgspec
 
 from modelyard.client import calls, tensors, types
+from modelyard.client.aio_cache import AsyncCache
 from modelyard.client.aio_models import AsyncModels
 from modelyard.client.aio_registry import AsyncRegistry
+from modelyard.client.aio_signing import AsyncKeys
+from modelyard.client.aio_transfers import AsyncTransfers
 from modelyard.client.errors import InvalidRequest, ModelyardError, NotRunning
 from modelyard.client.locate import locate
 from modelyard.client.waiting import OperationWait, Patience
@@ -24,7 +27,8 @@ R = TypeVar("R")
 
 
 class AsyncModelyard:
-    """A Modelyard: ``models``, ``registry``, ``operations``, ``namespaces``, :meth:`predict` and :meth:`watch`.
+    """A Modelyard: ``models``, ``registry``, ``cache``, ``transfers``, ``operations``, ``namespaces``, :meth:`predict`,
+    :meth:`watch`.
 
     URL and token are found as :mod:`modelyard.client.locate` says unless they are given. ``namespace``
     is the one that methods use when they are given none. Requests that may safely be sent again are,
@@ -52,7 +56,10 @@ class AsyncModelyard:
         self._metadata: dict[tuple[str, str, str], types.ModelMetadata] = {}
         self.models = AsyncModels(self)
         self.registry = AsyncRegistry(self)
+        self.cache = AsyncCache(self)
+        self.keys = AsyncKeys(self)
         self.operations = AsyncOperations(self)
+        self.transfers = AsyncTransfers(self)
         self.namespaces = AsyncNamespaces(self)
 
     async def close(self) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from modelyard.client import cache_types, diff_types, registry_types, signing_calls, signing_types
 from modelyard.client import registry_calls as requests
-from modelyard.client import registry_types
 from modelyard.client.registry_calls import ANYWHERE, Anywhere
 
 if TYPE_CHECKING:
@@ -119,10 +119,11 @@ class AsyncRegistry:
         return await self._client.send(requests.resolve(self._ns(namespace), name, pick))
 
     async def diff(
-        self, name: str, before: str, after: str = "latest", *, namespace: str | None = None
-    ) -> registry_types.VersionDiff:
-        """What differs between two versions, each picked."""
-        return await self._client.send(requests.diff_versions(self._ns(namespace), name, before, after))
+        self, name: str, before: str, after: str = "latest", *, namespace: str | None = None, limit: int | None = None
+    ) -> diff_types.VersionDiff:
+        """What differs between two versions, each picked, also in their files; of these and of their tensors at most
+        ``limit`` of each kind are listed."""
+        return await self._client.send(requests.diff_versions(self._ns(namespace), name, before, after, limit))
 
     async def aliases(self, name: str, *, namespace: str | None = None) -> Sequence[registry_types.Alias]:
         """By name."""
@@ -154,6 +155,28 @@ class AsyncRegistry:
         """The last move first, page after page."""
         return self._client.pages(requests.alias_history(self._ns(namespace), name, alias, page_size))
 
+    async def signatures(
+        self, name: str, version: str, *, namespace: str | None = None
+    ) -> Sequence[signing_types.VersionSignature]:
+        """As they were accepted; :meth:`verification` says what they are worth now."""
+        return await self._client.send(signing_calls.list_signatures(self._ns(namespace), name, version))
+
+    async def add_signature(
+        self, name: str, version: str, bundle: str, *, kind: str = "openssf", namespace: str | None = None,
+        reason: str = "",
+    ) -> signing_types.VersionSignature:  # fmt: skip
+        """Keep a signature that was made elsewhere. The server reads all of the version for it, however long that
+        takes."""
+        return await self._client.send(
+            signing_calls.add_signature(self._ns(namespace), name, version, kind, bundle, reason)
+        )
+
+    async def verification(
+        self, name: str, version: str, *, namespace: str | None = None
+    ) -> signing_types.Verification:
+        """Check every signature of a version once more."""
+        return await self._client.send(signing_calls.verification(self._ns(namespace), name, version))
+
     async def store(self) -> registry_types.RegistryStore:
         """Where the bytes are, for those who push and pull."""
         return await self._client.send(requests.store())
@@ -168,6 +191,6 @@ class AsyncRegistry:
         """Remove bytes that no version names; none that are younger than ``grace`` (seconds or ``"24h"``)."""
         return await self._client.send(requests.collect(grace, dry_run))
 
-    async def clean_up(self, max_size: int | str | None = None, *, dry_run: bool = False) -> registry_types.Evicted:
+    async def clean_up(self, max_size: int | str | None = None, *, dry_run: bool = False) -> cache_types.Evicted:
         """Make the cache no larger than ``max_size`` (bytes or ``"200Gi"``; None: than it is set to)."""
         return await self._client.send(requests.clean_up(max_size, dry_run))

@@ -7,6 +7,7 @@
     ├── Unreachable             the connection broke, or the answer was none of Modelyard's
     ├── TimedOut                a wait ran out of time; what was asked goes on
     ├── OperationFailed         the operation that was waited for failed or was cancelled
+    ├── TransferFailed          the transfer that was waited for failed or was cancelled
     └── ApiError                Modelyard answered with a problem (RFC 9457)
         ├── InvalidRequest      400, 413, 415, 422
         ├── Unauthorized        401, 403
@@ -26,6 +27,7 @@ from typing import Any
 
 import msgspec
 
+from modelyard.client.transfer_types import Transfer
 from modelyard.client.types import ItemError, Operation
 
 
@@ -90,6 +92,17 @@ class OperationFailed(ModelyardError):
         )
         self.operation = operation
         self.log = tuple(error.log) if error else ()
+
+
+class TransferFailed(ModelyardError):
+    """The transfer failed or was cancelled."""
+
+    def __init__(self, transfer: Transfer) -> None:
+        error = transfer.error
+        super().__init__(
+            error.message if error else f"The transfer {transfer.state}.", code=error.code if error else None
+        )
+        self.transfer = transfer
 
 
 class ApiError(ModelyardError):

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from modelyard.client import registry_types, types
+from modelyard.client import cache_types, diff_types, registry_types, types
 from modelyard.client.calls import API, EVERYWHERE, READ, Call, get, post, query, seconds, write
 
 _model = partial(types.parse, registry_types.RegisteredModel)
@@ -118,10 +118,12 @@ def resolve(namespace: str, name: str, pick: str) -> Call[registry_types.ModelVe
     return get(_path(namespace, name, "resolve"), _version, READ, pick=pick)
 
 
-def diff_versions(namespace: str, name: str, before: str, after: str) -> Call[registry_types.VersionDiff]:
+def diff_versions(
+    namespace: str, name: str, before: str, after: str, limit: int | None
+) -> Call[diff_types.VersionDiff]:
     # One of them is named as no parameter of a function can be.
-    call = get(_path(namespace, name, "diff"), partial(types.parse, registry_types.VersionDiff), READ)
-    return replace(call, params=query({"from": before, "to": after}))
+    call = get(_path(namespace, name, "diff"), partial(types.parse, diff_types.VersionDiff), READ)
+    return replace(call, params=query({"from": before, "to": after, "limit": limit}))
 
 
 # ------------------------------------------------------------------------------------------- aliases
@@ -181,8 +183,8 @@ def collect(grace: float | str | None, dry_run: bool) -> Call[registry_types.Col
     return replace(post(path, read, {}, keyed=False, grace=seconds(grace), dry_run=dry_run), read_timeout=None)
 
 
-def clean_up(max_size: int | str | None, dry_run: bool) -> Call[registry_types.Evicted]:
-    path, read = f"{API}/registry/cleanup", partial(types.parse, registry_types.Evicted)
+def clean_up(max_size: int | str | None, dry_run: bool) -> Call[cache_types.Evicted]:
+    path, read = f"{API}/registry/cleanup", partial(types.parse, cache_types.Evicted)
     return replace(post(path, read, {}, keyed=False, max_size=max_size, dry_run=dry_run), read_timeout=None)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from modelyard.client.cache_types import Evicted
 from modelyard.client.types import Resource
 
 
@@ -63,22 +64,6 @@ class ModelVersion(Resource):
     purge_at: datetime | None = None
 
 
-class VersionChange(msgspec.Struct, kw_only=True):
-    """One field that differs, by its path; a value that is not there is None."""
-
-    path: str
-    before: Any = None
-    after: Any = None
-
-
-class VersionDiff(Resource, rename={"before": "from", "after": "to"}):
-    """What differs between two versions."""
-
-    before: str
-    after: str
-    changes: list[VersionChange] = msgspec.field(default_factory=list)
-
-
 class Alias(Resource):
     """Where an alias points, and since when, by whom and why."""
 
@@ -122,21 +107,14 @@ class VersionFile(Resource):
     tensors: int = 0
 
 
-class Evicted(Resource):
-    """What went from the cache (on a dry run: would have), and what is left, in versions and bytes; bytes that the
-    store holds too are not counted."""
-
-    removed: int
-    freed: int
-    size: int
-    folders: int
-
-
 class Collected(Resource):
-    """What a collection of garbage has removed from the store (on a dry run: would have), in objects and bytes."""
+    """What a collection of garbage has removed from the store (on a dry run: would have), in objects and bytes.
+    ``condemned`` objects go with the first one after ``goes_at``."""
 
     removed: int
     freed: int
     kept: int
     young: int
     cache: Evicted
+    condemned: int = 0
+    goes_at: datetime | None = None

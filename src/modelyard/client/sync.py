@@ -15,8 +15,11 @@ import msgspec
 from modelyard.client import calls, tensors, types
 from modelyard.client.errors import InvalidRequest, ModelyardError, NotRunning
 from modelyard.client.locate import locate
+from modelyard.client.sync_cache import Cache
 from modelyard.client.sync_models import Models
 from modelyard.client.sync_registry import Registry
+from modelyard.client.sync_signing import Keys
+from modelyard.client.sync_transfers import Transfers
 from modelyard.client.waiting import OperationWait, Patience
 
 T = TypeVar("T")
@@ -24,7 +27,8 @@ R = TypeVar("R")
 
 
 class Modelyard:
-    """A Modelyard: ``models``, ``registry``, ``operations``, ``namespaces``, :meth:`predict` and :meth:`watch`.
+    """A Modelyard: ``models``, ``registry``, ``cache``, ``transfers``, ``operations``, ``namespaces``, :meth:`predict`,
+    :meth:`watch`.
 
     URL and token are found as :mod:`modelyard.client.locate` says unless they are given. ``namespace``
     is the one that methods use when they are given none. Requests that may safely be sent again are,
@@ -52,7 +56,10 @@ class Modelyard:
         self._metadata: dict[tuple[str, str, str], types.ModelMetadata] = {}
         self.models = Models(self)
         self.registry = Registry(self)
+        self.cache = Cache(self)
+        self.keys = Keys(self)
         self.operations = Operations(self)
+        self.transfers = Transfers(self)
         self.namespaces = Namespaces(self)
 
     def close(self) -> None:

@@ -266,6 +266,7 @@ class Namespace(Resource):
     description: str = ""
     created_at: datetime | None = None
     quota: Quota = msgspec.field(default_factory=Quota)
+    require_signature: bool = False
     usage: Amount = msgspec.field(default_factory=Amount)
 
 

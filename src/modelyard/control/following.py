@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from modelyard.control.ports import Sources, Store
 from modelyard.control.service import Caller, ModelService
 from modelyard.domain.errors import ModelyardError
 from modelyard.domain.model import Model
+from modelyard.domain.names import Registered
 from modelyard.domain.spec import Follow, Spec
 
 log = logging.getLogger(__name__)
@@ -27,13 +28,15 @@ _LULL = 0.1
 
 
 class Follower:
-    """Rolls the models of ``site`` that follow their source, while this process is ``driving`` it."""
+    """Rolls the models of ``site`` that follow their source, while this process is ``driving`` it. What is ``coming``
+    (a reference of a namespace) is being laid out ahead: until that is done, or has failed, nobody is rolled to it."""
 
     def __init__(
-        self, store: Store, models: ModelService, sources: Sources, site: str, driving: Callable[[], bool]
-    ) -> None:
+        self, store: Store, models: ModelService, sources: Sources, site: str, driving: Callable[[], bool],
+        coming: Callable[[str, Registered], Awaitable[bool]],
+    ) -> None:  # fmt: skip
         self._store, self._models, self._sources, self._site = store, models, sources, site
-        self._driving = driving
+        self._driving, self._coming = driving, coming
         self._told = asyncio.Event()
 
     def tell(self) -> None:
@@ -72,7 +75,7 @@ class Follower:
         if reference is None or artifact is None:
             return
         version = await self._sources.version(model.namespace, reference)
-        if version is None or version == artifact.version:
+        if version is None or version == artifact.version or await self._coming(model.namespace, reference):
             return
 
         async def revise(now: Model) -> Spec:

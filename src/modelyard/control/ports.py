@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from modelyard.domain.capacity import Claim, Inventory
 from modelyard.domain.commands import Change
-from modelyard.domain.errors import Unavailable
+from modelyard.domain.errors import Problem, Unavailable
 from modelyard.domain.model import Amount, DrainReport, Event, Model, ModelRef, Namespace, Quota, Revision
 from modelyard.domain.names import Registered
 from modelyard.domain.operations import Operation
@@ -201,6 +201,10 @@ class Sources(Protocol):
 
     async def version(self, namespace: str, source: Registered) -> str | None:
         """The version that it means now; None where it means nothing any more."""
+
+    async def problems(self, namespace: str, spec: Spec) -> Sequence[Problem]:
+        """Why nothing may be launched from ``spec`` in the namespace now, at paths relative to it
+        (:func:`modelyard.domain.signing.launch_problems`)."""
 
 
 class Store(Protocol):

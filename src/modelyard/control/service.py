@@ -42,6 +42,7 @@ from modelyard.domain.names import (
     parse_reference,
 )
 from modelyard.domain.operations import Operation, OperationKind
+from modelyard.domain.signing import launch_refusal
 from modelyard.domain.spec import BackendName, Engine, Spec
 from modelyard.domain.states import Command, RunState, State
 from modelyard.domain.validation import spec_problems
@@ -160,13 +161,13 @@ class ModelService:
         def decide(model: Model, asked: Asked) -> Change:
             return commands.start(model, asked, restore_autoscaling=restore_autoscaling)
 
-        return await self._command(namespace, name, caller, decide)
+        return await self._launch(namespace, name, caller, decide)
 
     async def restart(self, namespace: str, name: str, caller: Caller) -> Operation:
-        return await self._command(namespace, name, caller, commands.restart)
+        return await self._launch(namespace, name, caller, commands.restart)
 
     async def redeploy(self, namespace: str, name: str, caller: Caller) -> Operation:
-        return await self._command(namespace, name, caller, commands.redeploy)
+        return await self._launch(namespace, name, caller, commands.redeploy)
 
     async def terminate(
         self, namespace: str, name: str, instance: str, mode: StopMode, timeout: float, caller: Caller
@@ -275,6 +276,7 @@ class ModelService:
         model = await self.get(namespace, name)
         if model.status.state is not State.QUEUED:
             states.decide(model.status.state, Command.START)
+        await self._admit(model)
         room = await self._capacity.room(model.site)
         return forecast_start(model.ref, model.target_spec, room, self._clock())
 
@@ -302,6 +304,31 @@ class ModelService:
             return decide(await self._stored(namespace, name, caller), asked)
 
         return await self._carry_out(caller, decide_on_stored, wake_later)
+
+    async def _launch(
+        self, namespace: str, name: str, caller: Caller, decide: Callable[[Model, Asked], Change]
+    ) -> Operation:
+        """A command that launches what the model is made of, unless it runs and goes on as it is."""
+
+        async def decide_on_stored(asked: Asked) -> Change:
+            model = await self._stored(namespace, name, caller)
+            change = decide(model, asked)
+            if change.after is None or change.after.status.target != model.status.target or not model.status.instances:
+                await self._admit(model)
+            return change
+
+        return await self._carry_out(caller, decide_on_stored)
+
+    async def _admit(self, model: Model) -> None:
+        """Raises Refused where nothing may be launched from what the model is made of."""
+        if problems := await self._unsigned(model.namespace, model.target_spec):
+            raise launch_refusal(problems, ["update", "stop"])
+
+    async def _unsigned(self, namespace: str, spec: Spec) -> list[Problem]:
+        """What of ``spec`` would have to be signed in the namespace, and is not."""
+        if self._sources is None:
+            return []
+        return [replace(p, path=f"spec.{p.path}") for p in await self._sources.problems(namespace, spec)]
 
     async def _steer(
         self, namespace: str, name: str, caller: Caller, decide: Callable[[Model, Asked], Change]
@@ -428,6 +455,7 @@ class ModelService:
         named = {p.path for p in found}
         problems = [*found, *(p for p in await self.problems(spec, launches=launches) if p.path not in named)]
         problems += await self._quota_problems(namespace, spec)
+        problems += await self._unsigned(namespace, spec) if launches else []
         if problems:
             raise InvalidRequest(problems)
 

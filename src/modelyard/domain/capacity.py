@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
+from modelyard.domain.keeping import Stays, Use
 from modelyard.domain.model import Amount, ModelRef, Quota
 from modelyard.domain.shortage import Shortage, shortage
 from modelyard.domain.spec import Preempt, Resources, Spec
@@ -128,6 +129,12 @@ class Tenant:
     quiet_since: datetime | None = None
     # It is giving up what it holds already.
     leaving: bool = False
+
+    @property
+    def use(self) -> Use:
+        """As the rule sees it by which the cache's versions go, too."""
+        used_at = None if self.quiet_since is None else self.quiet_since.timestamp()
+        return Use(used_at=used_at, pinned=self.pin, rank=self.priority)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,12 +278,12 @@ class Room:
         return [t for uid, t in self.tenants.items() if uid in self._held and uid != claim.ref.uid]
 
     def _fewest(self, claim: Claim, candidates: list[Tenant], now: datetime) -> tuple[ModelRef, ...]:
-        """Those whose going makes one instance fit: unused before used, low priority before high; then
-        without any that turns out not to be needed."""
+        """Those whose going makes one instance fit, in the order of :mod:`modelyard.domain.keeping` (a priority is
+        the rank); then without any that turns out not to be needed."""
         # What is being given up already counts as free: nobody else has to go for it.
         gone = {uid: t for uid, t in self.tenants.items() if t.leaving and uid in self._held}
         chosen: list[Tenant] = []
-        ordered = sorted(candidates, key=lambda t: (t.quiet_since is None, t.priority, t.quiet_since or now, t.ref.uid))
+        ordered = sorted(candidates, key=lambda t: (t.use.turn, t.ref.uid))
         for tenant in [None, *ordered]:
             if tenant is not None:
                 if tenant.leaving or not self._helps(tenant, claim):
@@ -415,9 +422,10 @@ def amount_of(resources: Resources) -> Amount:
 
 
 def _may_take(tenant: Tenant, claim: Claim, preempt: Preempt, now: datetime) -> bool:
-    if tenant.pin or tenant.leaving:
+    if tenant.leaving or tenant.priority > claim.priority:
         return False
-    if tenant.priority < claim.priority and preempt is Preempt.LOWER_PRIORITY:
-        return True
-    unused = tenant.quiet_since is not None and now - tenant.quiet_since >= UNUSED_AFTER
-    return unused and tenant.priority <= claim.priority
+    stays = tenant.use.stays((now - UNUSED_AFTER).timestamp())
+    if stays is None or stays is Stays.PINNED:
+        return stays is None
+    # Whoever is more important need not wait until it is unused.
+    return preempt is Preempt.LOWER_PRIORITY and tenant.priority < claim.priority

@@ -368,12 +368,14 @@ class Quota:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Namespace:
-    """A project or tenant."""
+    """A project or tenant. ``require_signature``: models are served from signed versions
+    only."""
 
     name: str
     created_at: datetime
     description: str = ""
     quota: Quota = Quota()
+    require_signature: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -131,6 +131,19 @@ def _same(model: RegisteredModel, there: Version, version: Version) -> Version:
     raise Refused("version_exists", message)
 
 
+def expect_free(shelf: Shelf, number: str | None) -> None:
+    """Raises Refused where no new version can be published: the model is deleted, or the ``number`` is taken."""
+    model = _live(shelf)
+    there = None if number is None else shelf.version(number)
+    if there is None:
+        return
+    name = f"{model.name}@{number}"
+    if there.deleted_at is not None:
+        raise _is_deleted(f"{name} is published already, but was deleted", there.purge_at)
+    message = f"{name} is published already. Published versions never change: take the next number."
+    raise Refused("version_exists", message)
+
+
 def annotate(shelf: Shelf, number: str, notes: Notes, asked: Asked) -> Change:
     """Have ``notes`` be said of a version. What it is does not change."""
     model, version = _live(shelf), find_version(shelf, number)

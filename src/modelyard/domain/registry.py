@@ -111,12 +111,14 @@ class Signature:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage:
     """Where a version comes from. ``parent`` is the version that it was made of: ``1.3.0`` of the same model, or
-    ``name@1.3.0``; the others are whatever names these things where they are kept."""
+    ``name@1.3.0``; ``source`` is the address that its files were fetched from, with which ones they were there (a
+    commit, a version, an ETag); the others are whatever names these things where they are kept."""
 
     parent: str = ""
     dataset: str = ""
     training_run: str = ""
     code_revision: str = ""
+    source: str = ""
 
 
 class Trusted(StrEnum):

@@ -23,10 +23,13 @@ MAX_DEPENDENCIES = 1000
 MAX_TENSORS = 1000
 MAX_DIMENSIONS = 64
 MAX_FILES = 100_000
+MAX_SOURCE = 2048
 
 _MANIFEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _FRAMEWORK = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?\Z")
 _LINE = 256
+# A user's name, or what many servers put a signature into.
+_SECRET = re.compile(r"://[^/@]*:[^/@]*@|\Ahttps?://(?:[^/]*@|[^#]*\?)", re.IGNORECASE)
 
 # What is wrong, in a sentence; None for nothing.
 Complaint = str | None
@@ -120,6 +123,14 @@ def parent_complaint(text: str) -> Complaint:
     return f"{text[:80]!r} is not a version: write 1.3.0 for one of this model, name@1.3.0 for one of another."
 
 
+def source_complaint(text: str) -> Complaint:
+    if len(text) > MAX_SOURCE or not text.isprintable():
+        return f"A source has at most {MAX_SOURCE} printable characters, on one line."
+    if _SECRET.search(text):
+        return "A source holds no user name, no password, and of a web address nothing from the ? on: leave that out."
+    return None
+
+
 def datatype_complaint(text: str) -> Complaint:
     if text in Datatype.__members__:
         return None
@@ -192,6 +203,7 @@ def identity_problems(identity: Identity) -> list[Problem]:
         *_tensors("signature.inputs", identity.signature.inputs),
         *_tensors("signature.outputs", identity.signature.outputs),
         ("lineage.parent", parent_complaint(lineage.parent)),
+        ("lineage.source", source_complaint(lineage.source)),
         *((f"lineage.{n}", line_complaint(getattr(lineage, n))) for n in ("dataset", "training_run", "code_revision")),
         ("dependencies", dependencies_complaint(len(identity.dependencies))),
         *((f"dependencies[{i}]", word_complaint(text)) for i, text in enumerate(identity.dependencies)),

@@ -8,6 +8,7 @@ message's length differently.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,9 @@ from modelyard.gateway.served import Endpoint, ServedModel, Wanted
 _UPLOAD_IDLE: Final = 60.0
 # Servers commonly close idle connections after 5 s; one is never used when it may be closing already.
 _KEEP_ALIVE: Final = 2.0
+
+# Where whole models go up: what is there says how large the rest may be (its disk).
+_UPLOADS: Final = "/api/v1/registry/objects/"
 
 _HOP: Final = frozenset(
     {
@@ -69,6 +73,7 @@ class Proxy:
 
     def __init__(self, control_socket: Path, max_body: int, access: Access) -> None:
         self._limit = BodyLimit(max_body, "the setting MODELYARD_MAX_BODY")
+        self._no_limit = BodyLimit(sys.maxsize, "the disk")
         self._access = access
         self._control = _session(
             aiohttp.UnixConnector(path=str(control_socket), limit=0, keepalive_timeout=_KEEP_ALIVE)
@@ -87,7 +92,8 @@ class Proxy:
         Raises:
             Refusal: it is away, or went away before it answered.
         """
-        upload = _Upload(exchange, self._limit, _UPLOAD_IDLE)
+        is_upload = exchange.method == "PUT" and exchange.path.startswith(_UPLOADS)
+        upload = _Upload(exchange, self._no_limit if is_upload else self._limit, _UPLOAD_IDLE)
         headers = _request_headers(exchange)
         exchange.guard(None)
         try:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from modelyard.domain.model import Model
 from modelyard.domain.states import State
@@ -20,11 +22,45 @@ class Source(Protocol):
         """Resident bytes by instance id."""
 
 
+class Counted(Protocol):
+    """What laying out registered versions came to since this process began."""
+
+    @property
+    def hits(self) -> int: ...
+
+    @property
+    def misses(self) -> int: ...
+
+    @property
+    def fetched(self) -> Mapping[str, int]:
+        """Bytes by where they came from."""
+
+    @property
+    def spared(self) -> int: ...
+
+
+class CacheSource(Protocol):
+    """The cache of registered versions."""
+
+    async def numbers(self) -> Mapping[str, float]:
+        """Its ``size`` and the ``shared`` bytes, the ``versions`` in it, and the ``limit`` where there is one."""
+
+    def counted(self) -> Counted: ...
+
+
+_CACHE = {
+    "size": ("registry_cache_size_bytes", "Bytes of the cache that nothing else has."),
+    "shared": ("registry_cache_shared_bytes", "Bytes of the cache that the store has too."),
+    "versions": ("registry_cache_versions", "Versions that are laid out."),
+    "limit": ("registry_cache_limit_bytes", "What the cache is kept to."),
+}
+
+
 class ControlMetrics:
     """Renders what is true now; nothing is counted here, so nothing is lost by a restart."""
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
+    def __init__(self, source: Source, cache: CacheSource) -> None:
+        self._source, self._cache = source, cache
 
     async def render(self) -> bytes:
         """Prometheus text format, version 0.0.4."""
@@ -53,4 +89,29 @@ class ControlMetrics:
             memory.labels(*names).set(sum(usage.get(i.id, 0) for i in instances) / 2**20)
             ready.labels(*names).set(sum(1 for i in instances if i.phase == "ready"))
             generation.labels(*names).set(model.generation)
+        for name, value in (await self._cache.numbers()).items():
+            Gauge(*_CACHE[name], registry=registry).set(value)
+        registry.register(_Counters(self._cache.counted()))
         return generate_latest(registry)
+
+
+class _Counters(Collector):
+    """The cache's, as they are now."""
+
+    def __init__(self, counted: Counted) -> None:
+        self._counted = counted
+
+    def collect(self) -> Iterator[Metric]:
+        counted = self._counted
+        for name, what, value in (
+            ("hits", "Versions that were laid out when they were needed.", counted.hits),
+            ("misses", "Versions that were not laid out when they were needed.", counted.misses),
+            ("spared_bytes", "Bytes that were needed and there.", counted.spared),
+        ):
+            yield CounterMetricFamily(f"registry_cache_{name}", what, value=value)
+        fetched = CounterMetricFamily(
+            "registry_cache_fetched_bytes", "Bytes that were fetched, by where they came from.", labels=("source",)
+        )
+        for source, size in counted.fetched.items():
+            fetched.add_metric((source,), size)
+        yield fetched

@@ -118,6 +118,10 @@ class Catalog:
         )
         return written.versions[0], bool(written.events)
 
+    async def expect_free(self, namespace: str, name: str, number: str | None) -> None:
+        """Raises Refused where no new version can be published under the number (None: under any), and NotFound."""
+        await self._store.look(namespace, name, lambda shelf: registering.expect_free(shelf, number))
+
     async def version(self, namespace: str, name: str, number: str) -> Version:
         """Also one that is deleted and can be restored. Raises NotFound."""
         return await self._store.look(namespace, name, lambda shelf: registering.find_version(shelf, number))

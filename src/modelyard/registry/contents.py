@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,10 +17,12 @@ from modelyard.domain.errors import InvalidRequest, Problem
 from modelyard.domain.registering import MAX_GRACE
 from modelyard.domain.registry import Content
 from modelyard.registry.content.cache import Cache
+from modelyard.registry.content.comparing import Comparison, compare
 from modelyard.registry.content.evicting import GRACE, Evicted, evict
 from modelyard.registry.content.garbage import Collected, collect
 from modelyard.registry.content.manifest import Damaged, File, Manifest
-from modelyard.registry.content.storage import Folder, Missing
+from modelyard.registry.content.parallel import each
+from modelyard.registry.content.storage import Missing, Store
 from modelyard.registry.content.stored import read_index, read_manifest, records
 from modelyard.registry.formats.kinds import Kind, kind_of
 from modelyard.registry.ports import CatalogStore
@@ -41,8 +43,8 @@ class Held:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where the bytes are: the ``url`` of the store, its identity (the same folder, by whatever path, has the same),
-    and the ``cache``, a folder of the machine that the control process runs on."""
+    """Where the bytes are: the ``url`` of the store, its identity (the same one, by whatever path, has the same), and
+    the ``cache``, a folder of the machine that the control process runs on."""
 
     url: str
     id: str
@@ -52,15 +54,16 @@ class Place:
 class Contents:
     """The bytes of all versions. ``url`` is where the store is; ``cache_size`` in bytes is what the cache is kept to
     (None: it grows); where it ``is_shared``, others serve from it too, of whom nothing is known here but when they used
-    what."""
+    what. ``pinned`` tells the manifests that are to stay in it."""
 
     def __init__(
-        self, storage: Folder, cache: Cache, url: str, catalog: CatalogStore, clock: Callable[[], datetime],
+        self, storage: Store, cache: Cache, url: str, catalog: CatalogStore, clock: Callable[[], datetime],
         cache_size: int | None = None, *, is_shared: bool = False,
+        pinned: Callable[[], Awaitable[Collection[str]]] | None = None,
     ) -> None:  # fmt: skip
         self._storage, self._cache, self._catalog, self._clock = storage, cache, catalog, clock
         self._cache_size, self._is_shared = cache_size, is_shared
-        self._url = url
+        self._url, self._pinned = url, pinned
 
     async def place(self) -> Place:
         """For those who push and pull. Raises Unavailable."""
@@ -88,6 +91,14 @@ class Contents:
         """Raises Missing, Damaged."""
         return (await asyncio.to_thread(read_manifest, self._storage, manifest)).files
 
+    async def compare(self, before: str, after: str, limit: int) -> Comparison | None:
+        """See :func:`modelyard.registry.content.comparing.compare`; None where the store has not both manifests."""
+        try:
+            old, new = [await asyncio.to_thread(read_manifest, self._storage, digest) for digest in (before, after)]
+        except (Missing, Damaged):
+            return None
+        return await asyncio.to_thread(compare, old, new, limit)
+
     async def collect(self, grace: timedelta, *, dry_run: bool) -> Collected:
         """Remove what no version names and nobody has touched for ``grace``.
 
@@ -109,15 +120,18 @@ class Contents:
         )
 
     async def clean_up(self, max_bytes: int | None = None, *, dry_run: bool = False) -> Evicted:
-        """Make the cache no larger than ``max_bytes`` (None: than it is to be at most anyway), as far as what is not
-        served allows; what no version and no revision names goes in any case, unless the cache is shared."""
+        """Make the cache no larger than ``max_bytes`` (None: than it is to be at most anyway), as far as what is
+        served and pinned allows; what no version and no revision names goes in any case, unless the cache is
+        shared."""
         limit = self._cache_size if max_bytes is None else max_bytes
         served, wanted = await self._catalog.manifests_served(), await self._catalog.manifests_in_use()
+        pinned = frozenset(await self._pinned()) if self._pinned else frozenset[str]()
         # So that those with whom the folder is shared see it, too.
-        await asyncio.to_thread(self._cache.touch, served)
+        await asyncio.to_thread(self._cache.touch, served | pinned if self._is_shared else served)
         return await asyncio.to_thread(
-            evict, self._cache, in_use=served, wanted=None if self._is_shared else wanted, max_bytes=limit,
-            now=self._clock().timestamp(), grace=_SHARED_GRACE if self._is_shared else GRACE, dry_run=dry_run,
+            evict, self._cache, in_use=served, pinned=pinned, wanted=None if self._is_shared else wanted,
+            max_bytes=limit, now=self._clock().timestamp(), grace=_SHARED_GRACE if self._is_shared else GRACE,
+            dry_run=dry_run,
         )  # fmt: skip
 
     def _whole(self, digest: str) -> Manifest:
@@ -131,9 +145,12 @@ class Contents:
                 raise Damaged(f"The index of {digest} does not say where all of it is. Push the files again.")
             for extent in extents:
                 needed[extent.key] = max(needed.get(extent.key, 0), extent.offset + extent.size)
-        for key, size in needed.items():
-            if (self._storage.size(key) or 0) < size or not self._storage.touch(key):
+
+        def keep(key: str) -> None:
+            if (self._storage.size(key) or 0) < needed[key] or not self._storage.touch(key):
                 raise Missing(f"The store has no {key}, or only its beginning.")
+
+        each(self._storage, keep, needed)
         if not all(self._storage.touch(key) for key in records(self._storage, digest)):
             raise Missing(f"The store no longer has the manifest {digest}.")
         return manifest

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeVar
 
-from modelyard.control.ports import Page
+from modelyard.control.ports import Idempotency, Page
+from modelyard.domain.keeping import Pin
 from modelyard.domain.registry import Alias, AliasMove, RegisteredModel, Version
 from modelyard.domain.shelf import Change, Shelf
+from modelyard.domain.transfers import Transfer
 
 T = TypeVar("T")
 
@@ -51,6 +53,17 @@ class MoveQuery:
 
     model_uid: str
     alias: str
+    page_size: int = 50
+    page_token: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferQuery:
+    """Newest first. ``namespace``, ``model`` None: of all; ``done`` None: both those that are over and the others."""
+
+    namespace: str | None = None
+    model: str | None = None
+    done: bool | None = None
     page_size: int = 50
     page_token: str = ""
 
@@ -101,3 +114,67 @@ class CatalogStore(Protocol):
 
     async def manifests_served(self) -> frozenset[str]:
         """Those that models which run or are to run are made of, as they are wished and as they are served."""
+
+
+class TransferStore(Protocol):
+    """The record of transfers. ``shared``: others, in other processes, may write it too."""
+
+    shared: bool
+
+    async def add(self, transfer: Transfer, idempotency: Idempotency | None = None) -> None:
+        """Write a new one.
+
+        Raises:
+            AlreadyExists: a transfer to the same version is under way.
+            VersionConflict: the idempotency key was written meanwhile; :meth:`recall` finds its transfer now.
+            IdempotencyMismatch: the same, by another request.
+        """
+
+    async def recall(self, idempotency: Idempotency) -> Transfer | None:
+        """The transfer that the key led to, as it is now. Raises IdempotencyMismatch."""
+
+    async def get(self, transfer_id: str) -> Transfer | None: ...
+
+    async def list(self, query: TransferQuery) -> Page[Transfer]:
+        """Raises InvalidRequest for a page size or token that is none."""
+
+    async def active(self, site: str) -> Sequence[Transfer]:
+        """Those that are queued or under way there, the oldest first."""
+
+    async def write(self, before: Transfer, after: Transfer) -> None:
+        """Go from ``before`` to ``after``.
+
+        Raises:
+            VersionConflict: its state, phase or claim is no longer that of ``before``.
+            AlreadyExists: ``after`` names a version to which another transfer is under way.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """A published version that has these bytes; ``deleted``: it can still be restored."""
+
+    namespace: str
+    name: str
+    version: str
+    deleted: bool = False
+
+
+class PinStore(Protocol):
+    """What is to be kept in the caches of sites, and for whom what is there."""
+
+    async def add(self, pin: Pin) -> bool:
+        """Whether it is new; one that is there stays as it is. Raises NotFound for a namespace that there is none
+        of."""
+
+    async def remove(self, site: str, namespace: str, reference: str, *, preload: bool) -> bool:
+        """Whether it was there."""
+
+    async def of_site(self, site: str) -> Sequence[Pin]:
+        """The first that was asked for first."""
+
+    async def versions_of(self, manifests: Collection[str]) -> Mapping[str, Sequence[Known]]:
+        """The published versions that have these bytes, by manifest; those of none are left out."""
+
+    async def served(self) -> Mapping[str, frozenset[tuple[str, str]]]:
+        """The models (namespace and name) that run or are to run, by the manifests that they are made of."""

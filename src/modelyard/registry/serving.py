@@ -10,7 +10,9 @@ from typing import Final
 from modelyard.control.ports import Resolved
 from modelyard.domain.errors import InvalidRequest, NotFound, Problem
 from modelyard.domain.names import Registered
-from modelyard.domain.spec import PICKLE_SUFFIXES, Artifact, Engine
+from modelyard.domain.signing import launch_refusal
+from modelyard.domain.spec import PICKLE_SUFFIXES, Artifact, Engine, Spec
+from modelyard.registry.caching import Traffic
 from modelyard.registry.catalog import Catalog
 from modelyard.registry.content.cache import Cache
 from modelyard.registry.content.layout import Layout
@@ -18,6 +20,7 @@ from modelyard.registry.content.manifest import Damaged, File, Manifest
 from modelyard.registry.content.storage import Missing, Storage
 from modelyard.registry.content.stored import read_manifest
 from modelyard.registry.formats.scan import Kind
+from modelyard.registry.signing.signatures import Signatures
 
 _CODE = "model.py"
 # The kinds of file that these engines load one of, with which suffixes (others pickle too, under their own), and what
@@ -34,8 +37,11 @@ _LOADS: Final[Mapping[Engine, tuple[Mapping[str, Sequence[str]], str]]] = {
 class Serving:
     """Implements ``control.ports.Sources`` and ``backends.port.Artifacts``."""
 
-    def __init__(self, catalog: Catalog, storage: Storage, cache: Cache) -> None:
-        self._catalog, self._storage, self._cache = catalog, storage, cache
+    def __init__(
+        self, catalog: Catalog, storage: Storage, cache: Cache, traffic: Traffic, signatures: Signatures
+    ) -> None:
+        self._catalog, self._storage, self._cache, self._traffic = catalog, storage, cache, traffic
+        self._signatures = signatures
 
     async def resolve(self, namespace: str, source: Registered, engine: Engine | None) -> Resolved:
         """See :class:`modelyard.control.ports.Sources`."""
@@ -59,11 +65,41 @@ class Serving:
         """See :class:`modelyard.control.ports.Sources`."""
         return await self._catalog.number(namespace, source)
 
+    async def problems(self, namespace: str, spec: Spec) -> Sequence[Problem]:
+        """See :class:`modelyard.control.ports.Sources`."""
+        return await self._signatures.problems(namespace, spec)
+
+    async def admit(self, namespace: str, spec: Spec) -> None:
+        """See :class:`modelyard.backends.port.Artifacts`."""
+        if problems := await self.problems(namespace, spec):
+            raise launch_refusal(problems)
+
     def lay_out(self, artifact: Artifact, engine: Engine, progress: Callable[[int, int], None]) -> Path:
         """See :class:`modelyard.backends.port.Artifacts`."""
-        # ONNX Runtime maps weights that are files of their own, and versions then share them.
-        layout = Layout.TENSORS if engine is Engine.ONNX else Layout.EXACT
-        return self._cache.lay_out(artifact.manifest, layout, progress).path / artifact.entry
+        return self._lay_out(artifact.manifest, _layout_of(engine), progress, ahead=False) / artifact.entry
+
+    def lay_out_ahead(self, manifest: str, progress: Callable[[int, int], None]) -> Path:
+        """Have a version's folder for the engine that its files tell, before anybody needs it; where they tell none,
+        as they were pushed. Raises as :meth:`lay_out`."""
+        try:
+            engine, _ = entry_of(read_manifest(self._storage, manifest), None, manifest)
+            layout = _layout_of(engine)
+        except InvalidRequest:
+            layout = Layout.EXACT
+        return self._lay_out(manifest, layout, progress, ahead=True)
+
+    def _lay_out(self, manifest: str, layout: Layout, progress: Callable[[int, int], None], *, ahead: bool) -> Path:
+        there = self._cache.folder(manifest, layout).is_dir()
+        laid_out = self._cache.lay_out(manifest, layout, progress)
+        self._traffic.count(
+            laid_out.path, there=there, written=laid_out.written, from_peers=laid_out.from_peers, ahead=ahead
+        )
+        return laid_out.path
+
+
+def _layout_of(engine: Engine) -> Layout:
+    # ONNX Runtime maps weights that are files of their own, and versions then share them.
+    return Layout.TENSORS if engine is Engine.ONNX else Layout.EXACT
 
 
 def entry_of(manifest: Manifest, engine: Engine | None, source: str) -> tuple[Engine, str]:

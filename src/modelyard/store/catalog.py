@@ -74,7 +74,7 @@ class SqlCatalog(CatalogStore):
         return await self._database.read(lambda c: registered_versions.manifests(c) | revisions.manifests(c))
 
     async def manifests_served(self) -> frozenset[str]:
-        return await self._database.read(models.manifests_served)
+        return frozenset(await self._database.read(models.served))
 
     def _page(self, size: int, *, rare: bool = False) -> Callable[[Work[T]], Awaitable[T]]:
         """How to read a page of so many rows."""

@@ -17,6 +17,7 @@ from modelyard.domain.capacity import Inventory
 from modelyard.domain.model import Quota, Target
 from modelyard.domain.operations import Step
 from modelyard.domain.registry import About, Identity, Notes
+from modelyard.domain.transfers import Order, TransferError
 
 # A JSON column's raw content: text from SQLite, bytes from psycopg.
 Raw = str | bytes
@@ -67,3 +68,5 @@ decode_holder: Final = msgspec.json.Decoder(Holder).decode
 decode_about: Final = msgspec.json.Decoder(About).decode
 decode_identity: Final = msgspec.json.Decoder(Identity).decode
 decode_notes: Final = msgspec.json.Decoder(Notes).decode
+decode_order: Final = msgspec.json.Decoder(Order).decode
+decode_transfer_error: Final = msgspec.json.Decoder(TransferError).decode

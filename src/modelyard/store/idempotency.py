@@ -1,4 +1,4 @@
-"""Queries of the table ``idempotency_keys``: which operation a caller's key led to."""
+"""Queries of the table ``idempotency_keys``: which operation, or transfer, a caller's key led to."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from modelyard.control.ports import Idempotency
 from modelyard.domain.errors import IdempotencyMismatch, VersionConflict
 from modelyard.domain.operations import Operation
+from modelyard.domain.transfers import Transfer
 from modelyard.store import operations
 from modelyard.store.dialects import insert_new
 from modelyard.store.tables import idempotency_keys as keys
@@ -20,24 +21,30 @@ KEPT: Final = timedelta(hours=24)
 
 def recall(connection: sa.Connection, idempotency: Idempotency) -> Operation | None:
     """The operation that the key led to, as it is now. Raises IdempotencyMismatch."""
+    known = find(connection, idempotency)
+    return None if known is None else operations.get(connection, known)
+
+
+def find(connection: sa.Connection, idempotency: Idempotency) -> str | None:
+    """The id of what the key led to. Raises IdempotencyMismatch."""
     row = _find(connection, idempotency)
-    return None if row is None else operations.get(connection, row.operation_id)
+    return None if row is None else str(row.operation_id)
 
 
-def remember(connection: sa.Connection, idempotency: Idempotency, operation: Operation) -> None:
+def remember(connection: sa.Connection, idempotency: Idempotency, made: Operation | Transfer) -> None:
     """Write the key; first in the transaction, so that of two requests with one key that come at once
     the second fails by its key and not by what the first has just made.
 
     Raises:
-        VersionConflict: the key was written meanwhile; :func:`recall` finds its operation now.
+        VersionConflict: the key was written meanwhile; :func:`recall` finds what it led to now.
         IdempotencyMismatch: the same, by another request.
     """
     values = {
         "scope": idempotency.scope,
         "key": idempotency.key,
         "fingerprint": idempotency.fingerprint,
-        "operation_id": operation.id,
-        "created_at": operation.created_at,
+        "operation_id": made.id,
+        "created_at": made.created_at,
     }
     if connection.execute(insert_new(connection, keys, "scope", "key"), values).first() is None:
         _find(connection, idempotency)

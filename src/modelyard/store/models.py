@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -187,11 +188,11 @@ def following(connection: sa.Connection, site: str) -> Sequence[str]:
     return list(connection.scalars(sa.select(models.c.uid).where(models.c.site == site, follows)))
 
 
-def manifests_served(connection: sa.Connection) -> frozenset[str]:
-    """Of the registered versions that models which run or are to run are made of: by their newest spec, their target's
-    and that of the last good one, of which instances may serve still."""
+def served(connection: sa.Connection) -> Mapping[str, frozenset[tuple[str, str]]]:
+    """The models (namespace and name) that run or are to run, by the manifests of the registered versions that they are
+    made of: by their newest spec, their target's and that of the last good one, of which instances may serve still."""
     good = models.c.status[("good", "generation")].as_integer()
-    found: set[str] = set()
+    found: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
     for source, table in (
         (models, models),
         (models.join(_target, _is_target), _target),
@@ -199,8 +200,10 @@ def manifests_served(connection: sa.Connection) -> frozenset[str]:
     ):
         manifest = table.c.spec[("artifact", "manifest")].as_string()
         runs = (models.c.desired == str(RunState.RUNNING)) | (models.c.state != str(State.STOPPED))
-        found.update(connection.scalars(sa.select(manifest).select_from(source).where(runs, manifest.is_not(None))))
-    return frozenset(found)
+        wanted = sa.select(manifest, models.c.namespace, models.c.name).select_from(source)
+        for digest, namespace, name in connection.execute(wanted.where(runs, manifest.is_not(None))):
+            found[digest].add((namespace, name))
+    return {digest: frozenset(names) for digest, names in found.items()}
 
 
 # ------------------------------------------------------------------------------------------- writing

@@ -23,6 +23,7 @@ def create(connection: sa.Connection, namespace: Namespace) -> None:
         "description": namespace.description,
         "created_at": namespace.created_at,
         "quota": encode(namespace.quota),
+        "require_signature": namespace.require_signature,
     }
     if connection.execute(insert_new(connection, namespaces, "name"), values).first() is None:
         raise AlreadyExists(f"The namespace {namespace.name!r} exists already.")
@@ -81,4 +82,5 @@ def _namespace(row: Any) -> Namespace:
         created_at=row.created_at,
         description=row.description,
         quota=Quota() if row.quota is None else decode_quota(row.quota),
+        require_signature=row.require_signature,
     )

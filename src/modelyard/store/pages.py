@@ -16,12 +16,12 @@ import msgspec
 
 from modelyard.control.ports import EventQuery, ModelQuery, OperationQuery, Page, T
 from modelyard.domain.errors import InvalidRequest, Problem
-from modelyard.registry.ports import MoveQuery, RegisteredModelQuery, VersionQuery
+from modelyard.registry.ports import MoveQuery, RegisteredModelQuery, TransferQuery, VersionQuery
 from modelyard.store.codec import encode
 
 MAX_PAGE_SIZE = 1000
 
-Query = ModelQuery | OperationQuery | EventQuery | RegisteredModelQuery | VersionQuery | MoveQuery
+Query = ModelQuery | OperationQuery | EventQuery | RegisteredModelQuery | VersionQuery | MoveQuery | TransferQuery
 
 
 def check_page_size(query: Query) -> None:

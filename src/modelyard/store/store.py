@@ -28,12 +28,27 @@ from modelyard.domain.commands import Change
 from modelyard.domain.model import Amount, Event, Model, ModelRef, Namespace, Quota, Revision
 from modelyard.domain.operations import Operation
 from modelyard.domain.spec import Spec
-from modelyard.store import events, extracts, handover, holdings, models, namespaces, news, operations, revisions, sites
+from modelyard.store import (
+    events,
+    extracts,
+    handover,
+    holdings,
+    models,
+    namespaces,
+    news,
+    operations,
+    revisions,
+    sites,
+    transfers,
+)
 from modelyard.store import idempotency as keys
 from modelyard.store.catalog import SqlCatalog
 from modelyard.store.commit import commit
 from modelyard.store.database import Database, Work
 from modelyard.store.engine import connect
+from modelyard.store.keeping import SqlPins
+from modelyard.store.signatures import SqlSignatures
+from modelyard.store.transfers import SqlTransfers
 
 T = TypeVar("T")
 
@@ -52,8 +67,11 @@ class SqlStore(Store, Sites):
     def __init__(self, database: Database) -> None:
         self._database = database
         self.shared = database.shared
-        # The registry's part of the same database.
+        # The registry's parts of the same database.
         self.catalog = SqlCatalog(database)
+        self.pins = SqlPins(database)
+        self.transfers = SqlTransfers(database)
+        self.signatures = SqlSignatures(database)
         # Tells our own news from that of others.
         self._origin = secrets.token_hex(4)
 
@@ -82,9 +100,11 @@ class SqlStore(Store, Sites):
         await self._database.claim()
 
     async def tidy(self) -> int:
-        """Forget idempotency keys older than 24 hours and return how many; the control process calls it
-        hourly. It removes nothing else (what the registry forgets, it forgets by :meth:`SqlCatalog.purge`)."""
-        return await self._database.write(lambda c: keys.tidy(c, datetime.now(UTC)))
+        """Forget idempotency keys older than 24 hours and transfers that were over 30 days ago, and return how
+        many; the control process calls it hourly. It removes nothing else (what the registry forgets, it forgets by
+        :meth:`SqlCatalog.purge`)."""
+        now = datetime.now(UTC)
+        return await self._database.write(lambda c: keys.tidy(c, now) + transfers.tidy(c, now))
 
     def _page(self, size: int) -> Callable[[Work[T]], Awaitable[T]]:
         """How to read a page of so many rows."""

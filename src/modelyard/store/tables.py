@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, DateTime, Identity, Integer, MetaData, Table, Text
+from sqlalchemy import JSON, BigInteger, Boolean, Column, DateTime, Double, Identity, Integer, MetaData, Table, Text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
@@ -62,6 +62,7 @@ namespaces = Table(
     _column("description", Str),
     _column("created_at", Utc),
     _column("quota", Document, null=True),
+    _column("require_signature", Boolean),
 )
 
 models = Table(
@@ -237,4 +238,74 @@ buried_versions = Table(
     _column("version", Str, key=True),
     _column("manifest", Str),
     _column("buried_at", Utc),
+)
+
+trusted_keys = Table(
+    "trusted_keys",
+    metadata,
+    _column("namespace", Str, key=True),
+    _column("fingerprint", Str, key=True),
+    _column("name", Str),
+    _column("kind", Str),
+    _column("public_key", Str),
+    _column("trusted_at", Utc),
+    _column("trusted_by", Str),
+    _column("reason", Str),
+    _column("revoked_at", Utc, null=True),
+    _column("revoked_by", Str),
+    _column("revoked_for", Str),
+)
+
+version_signatures = Table(
+    "version_signatures",
+    metadata,
+    _column("model_uid", Str, key=True),
+    _column("version", Str, key=True),
+    _column("fingerprint", Str, key=True),
+    _column("kind", Str),
+    _column("manifest", Str),
+    _column("bundle", Str),
+    _column("checked_at", Utc),
+    _column("added_at", Utc),
+    _column("added_by", Str),
+    _column("reason", Str),
+)
+
+transfers = Table(
+    "transfers",
+    metadata,
+    _column("id", Str, key=True),
+    _column("kind", Str),
+    _column("state", Str),
+    _column("phase", Str, null=True),
+    _column("namespace", Str),
+    _column("model", Str),
+    _column("version", Str, null=True),
+    _column("manifest", Str),
+    _column("source", Str),
+    _column("site", Str),
+    _column("actor", Str),
+    _column("reason", Str),
+    _column("attempt", Integer),
+    _column("claim", Str),
+    _column("done", BigInteger),
+    _column("total", BigInteger, null=True),
+    _column("rate", Double),
+    _column("created_at", Utc),
+    _column("updated_at", Utc),
+    _column("ended_at", Utc, null=True),
+    _column("order", Document),
+    _column("error", Document, null=True),
+)
+
+pins = Table(
+    "pins",
+    metadata,
+    _column("site", Str, key=True),
+    _column("namespace", Str, key=True),
+    _column("reference", Str, key=True),
+    _column("preload", Boolean, key=True),
+    _column("at", Utc),
+    _column("actor", Str),
+    _column("reason", Str),
 )

@@ -28,6 +28,13 @@ def killed(number: int, target: Callable[..., object], *arguments: object) -> bo
     return _end(process) == -signal.SIGKILL
 
 
+def killing(target: Callable[..., object], *arguments: object) -> bool:
+    """Run ``target`` in a process, which may kill itself; whether it did."""
+    process = _CONTEXT.Process(target=target, args=arguments)
+    process.start()
+    return _end(process) == -signal.SIGKILL
+
+
 def together(count: int, target: Callable[..., object], *arguments: object) -> None:
     """Run ``target`` in so many processes that start at one moment, with each one's number first."""
     barrier = _CONTEXT.Barrier(count)

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from modelyard.domain.keeping import Stays
 from modelyard.registry.content.cache import Cache
-from modelyard.registry.content.evicting import GRACE, Evicted, evict
+from modelyard.registry.content.evicting import GRACE, Evicted, evict, usage
 from modelyard.registry.content.layout import Layout
 from modelyard.registry.content.storage import Folder
 from tests.registry.content.making import checkpoint, contents, pushed, tensors, unfinished
@@ -118,4 +119,60 @@ def test_what_is_evicted_just_before_it_is_linked_is_made_once_more(
 
 
 def test_an_empty_cache_has_nothing_to_give(cache: Cache) -> None:
-    assert evict(cache, in_use=(), wanted=(), max_bytes=0, now=1e10) == Evicted(removed=0, freed=0, size=0, folders=0)
+    nothing = Evicted(removed=0, freed=0, size=0, folders=0, limit=0)
+    assert evict(cache, in_use=(), wanted=(), max_bytes=0, now=1e10) == nothing
+
+
+def test_what_is_pinned_stays_whatever_the_size_and_though_nobody_wants_it(
+    home: Path, cache: Cache, storage: Folder
+) -> None:
+    pinned, other = (version(home, cache, storage, n, Layout.EXACT) for n in (1, 2))
+    done = later(cache, pinned={pinned}, wanted=(), max_bytes=0)
+    assert (done.removed, done.folders) == (1, 1)
+    assert cache.folder(pinned, Layout.EXACT).exists()
+    assert not cache.folder(other, Layout.EXACT).exists()
+
+
+def test_where_the_limit_cannot_be_met_it_says_what_is_in_the_way(home: Path, cache: Cache, storage: Folder) -> None:
+    served, pinned = (version(home, cache, storage, n, Layout.EXACT, used_at=n) for n in (1, 2))
+    version(home, cache, storage, 3, Layout.EXACT)
+    done = later(cache, in_use={served}, pinned={pinned}, max_bytes=MIB)
+    assert (done.removed, done.limit, done.over) == (1, MIB, done.size - MIB)
+    assert {(kept.digest, kept.reason) for kept in done.kept} == {(served, Stays.IN_USE), (pinned, Stays.PINNED)}
+    assert sum(kept.size for kept in done.kept) == done.size
+    assert later(cache, in_use={served}, max_bytes=3 * MIB // 2).kept == (), "it is met without the other"
+
+
+def test_what_is_used_while_it_goes_stays_and_another_goes_for_it(
+    home: Path, cache: Cache, storage: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oldest, old = (version(home, cache, storage, n, Layout.EXACT, used_at=n) for n in (1, 2))
+    evict_one = Cache.evict
+
+    def used_meanwhile(self: Cache, digest: str, layout: Layout, before: float) -> bool:
+        if digest == oldest:
+            os.utime(self.folder(digest, layout), (before, before + 1))
+        return evict_one(self, digest, layout, before)
+
+    monkeypatch.setattr(Cache, "evict", used_meanwhile)
+    done = later(cache, max_bytes=3 * MIB // 2)
+    assert (done.removed, done.over) == (1, 0)
+    assert [cache.folder(d, Layout.EXACT).exists() for d in (oldest, old)] == [True, False]
+
+
+def test_the_usage_says_what_each_version_holds_and_what_of_it_is_its_own(
+    home: Path, cache: Cache, storage: Folder
+) -> None:
+    exact = version(home, cache, storage, 1, Layout.EXACT, used_at=100.0)
+    both = version(home, cache, storage, 2, *Layout, used_at=200.0)
+    found = usage(cache)
+    by_name = {(one.digest, one.layout): one for one in found.folders}
+    assert by_name.keys() == {(exact, Layout.EXACT), (both, Layout.EXACT), (both, Layout.TENSORS)}
+    assert [one.used_at for one in found.folders] == [100.0, 200.0, 200.0], "the longest unused first"
+    assert found.size == pytest.approx(2 * MIB, rel=0.01)
+    assert found.shared == pytest.approx(MIB, rel=0.01), "the tensors of one layout are the store's own files"
+    tensors_ = by_name[both, Layout.TENSORS]
+    assert (tensors_.size, tensors_.own < 10_000) == (pytest.approx(MIB, rel=0.01), True)
+    assert by_name[exact, Layout.EXACT].own == by_name[exact, Layout.EXACT].size
+    assert sum(one.own for one in found.folders) == found.size
+    assert usage(Cache(home / "nowhere", storage)).folders == ()

@@ -105,7 +105,7 @@ def test_a_file_that_changes_between_hashing_and_writing_fails_the_push(
 
 @pytest.mark.parametrize("change", [flip, shorten, Path.unlink, replace_by_link, lengthen])
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("moment", ["_spans", "_cut_file", "_graph", "Hasher.whole"])
+@pytest.mark.parametrize("moment", ["_spans", "_cut_file", "graph_of", "Hasher.whole"])
 def test_a_file_that_changes_while_it_is_hashed_fails_the_push(
     home: Path,
     storage: Folder,

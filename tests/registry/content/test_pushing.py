@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import shutil
 from collections.abc import Callable, Iterable
@@ -141,6 +142,36 @@ def test_progress_grows_to_the_end(home: Path, storage: Folder) -> None:
     assert {total for _, total in told} == {2 * found.size}
     assert told == sorted(told)
     assert told[-1][0] == 2 * found.size
+
+
+def test_one_large_file_is_told_of_piece_by_piece_and_ended_at_any(home: Path, storage: Folder) -> None:
+    """Also while it is hashed and while it is stored: whoever cancels does not wait for the file's end."""
+    size = 16 * CHUNK
+    folder = home / "v"
+    folder.mkdir()
+    header = {"w": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}
+    (folder / "w.safetensors").write_bytes(raw_safetensors(header, noise(1, size)))
+    told: list[int] = []
+    push(folder, accepted(folder), storage, progress=lambda done, total: told.append(done))
+    assert told == sorted(told)
+    steps = [later - earlier for earlier, later in itertools.pairwise(told)]
+    assert max(steps) <= 2 * CHUNK, "no step is much larger than a chunk"
+
+    class Ended(Exception):
+        pass
+
+    for moment in (size // 2, size + size // 2):
+        last = 0
+
+        def end(done: int, total: int, moment: int = moment) -> None:
+            nonlocal last
+            last = done
+            if done >= moment:
+                raise Ended
+
+        with pytest.raises(Ended):
+            push(folder, accepted(folder), Folder(home / f"store-{moment}"), progress=end)
+        assert last < moment + 2 * CHUNK
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "net.onnx", "deep/er/text.txt", "EMPTY", "serve.py"])

@@ -1,11 +1,11 @@
-"""A store in a folder: whole objects or none, and a removal that no touch or write at the same moment loses to."""
+"""A store in a folder: whole objects or none, and a removal that no touch or write at the same moment loses to. What
+every store does is in ``test_stores.py``."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import itertools
-import math
 import os
 import re
 import stat
@@ -30,14 +30,6 @@ class Killed(BaseException):
     """Nothing runs after this."""
 
 
-def test_an_object_is_read_as_it_was_written_in_any_range(storage: Folder) -> None:
-    storage.write(KEY, [b"ab", memoryview(b"cd"), b"", b"ef"])
-    assert storage.read(KEY) == b"abcdef"
-    for offset, size in itertools.product(range(8), range(8)):
-        assert storage.read(KEY, offset, size) == b"abcdef"[offset : offset + size]
-    assert storage.read(KEY, 2) == b"cdef"
-
-
 def test_an_object_is_read_only_so_that_it_can_be_served(storage: Folder) -> None:
     storage.write(KEY, [b"a"])
     assert stat.S_IMODE(storage.path(KEY).stat().st_mode) == 0o444
@@ -50,13 +42,6 @@ def test_an_object_that_is_there_is_written_over(storage: Folder) -> None:
         assert storage.read(KEY) == content
         assert storage.size(KEY) == len(content)
     assert unfinished(storage.root) == []
-
-
-def test_an_object_that_is_touched_is_as_young_as_a_new_one(storage: Folder) -> None:
-    storage.write(KEY, [b"content"])
-    aged(storage.root)
-    assert storage.touch(KEY)
-    assert storage.path(KEY).stat().st_mtime > time.time() - OLD / 2
 
 
 def test_objects_are_found_by_how_their_keys_begin(storage: Folder) -> None:
@@ -76,14 +61,6 @@ def test_objects_are_found_by_how_their_keys_begin(storage: Folder) -> None:
     assert found("objects/zz/") == found("nothing") == []
     status = storage.path(keys[0]).stat()
     assert next(storage.find(keys[0])) == Entry(keys[0], 3, status.st_mtime)
-
-
-def test_what_is_not_there_is_said_to_be_missing(storage: Folder) -> None:
-    assert not storage.touch(KEY)
-    assert storage.size(KEY) is None
-    assert storage.remove(KEY, 0)
-    with pytest.raises(Missing):
-        storage.read(KEY)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no more"), Killed()])
@@ -136,11 +113,6 @@ def test_only_what_is_old_is_removed(storage: Folder) -> None:
     with pytest.raises(Missing):
         storage.read(KEY)
     assert unfinished(storage.root) == []
-
-
-def test_a_damaged_object_is_removed_however_young(storage: Folder) -> None:
-    storage.write(KEY, [b"a"])
-    assert storage.remove(KEY, math.inf)
 
 
 def test_what_was_left_unfinished_goes_once_it_is_old(storage: Folder) -> None:

@@ -1,6 +1,7 @@
 """The shapes that the API takes and gives. Durations and sizes are text going out, text or numbers coming in."""
 
 from modelyard.api.schemas.base import Duration, Items, NotInteroperable, Page, Size
+from modelyard.api.schemas.caching import Cache, CachedFolder, CachedVersion, KeptFolder, Pin, PreloadStatus
 from modelyard.api.schemas.capacity import (
     Cleared,
     Device,
@@ -14,7 +15,9 @@ from modelyard.api.schemas.capacity import (
     SiteCapacity,
     Stopped,
 )
+from modelyard.api.schemas.comparing import ContentDiff, FileDifference, FileState, FileTensors, Some, TensorDifference
 from modelyard.api.schemas.contents import Collected, Evicted, RegistryStore, VersionFile
+from modelyard.api.schemas.objects import ObjectKey, StoredObject, Touched
 from modelyard.api.schemas.records import (
     Amount,
     Diff,
@@ -37,6 +40,8 @@ from modelyard.api.schemas.registry import (
     Alias,
     AliasMove,
     CreateRegisteredModel,
+    Described,
+    ImportVersion,
     ModelVersion,
     ModelVersionWithCard,
     MoveAlias,
@@ -63,6 +68,16 @@ from modelyard.api.schemas.requests import (
     StopModel,
     StopModels,
 )
+from modelyard.api.schemas.signing import (
+    SetSignaturePolicy,
+    SignaturePolicy,
+    SignatureVerdict,
+    SignVersion,
+    TrustedKey,
+    TrustKey,
+    Verification,
+    VersionSignature,
+)
 from modelyard.api.schemas.spec import Spec
 from modelyard.api.schemas.status import (
     Artifact,
@@ -82,19 +97,25 @@ from modelyard.api.schemas.status import (
     Transition,
     Waiting,
 )
+from modelyard.api.schemas.transfers import Transfer, TransferError
 
 __all__ = [
     "Alias",
     "AliasMove",
     "Amount",
     "Artifact",
+    "Cache",
+    "CachedFolder",
+    "CachedVersion",
     "ClearFindings",
     "Cleared",
     "Collected",
     "Condition",
+    "ContentDiff",
     "CreateModel",
     "CreateNamespace",
     "CreateRegisteredModel",
+    "Described",
     "Device",
     "Diff",
     "Duration",
@@ -104,15 +125,20 @@ __all__ = [
     "Failure",
     "FieldChange",
     "FieldError",
+    "FileDifference",
+    "FileState",
+    "FileTensors",
     "Finding",
     "FindingRef",
     "Forecast",
     "Health",
     "Holding",
+    "ImportVersion",
     "Instance",
     "Inventory",
     "ItemError",
     "Items",
+    "KeptFolder",
     "LoadedModels",
     "LogLine",
     "Model",
@@ -122,6 +148,7 @@ __all__ = [
     "MoveAlias",
     "Namespace",
     "NotInteroperable",
+    "ObjectKey",
     "Operation",
     "OperationError",
     "Page",
@@ -129,7 +156,9 @@ __all__ = [
     "PatchNamespace",
     "PatchRegisteredModel",
     "PatchVersion",
+    "Pin",
     "Preempted",
+    "PreloadStatus",
     "ProblemBody",
     "PublishVersion",
     "Queued",
@@ -146,9 +175,14 @@ __all__ = [
     "RollBack",
     "RolloutStatus",
     "Scale",
+    "SetSignaturePolicy",
     "Shortage",
+    "SignVersion",
+    "SignaturePolicy",
+    "SignatureVerdict",
     "SiteCapacity",
     "Size",
+    "Some",
     "Spec",
     "StartModel",
     "Status",
@@ -156,11 +190,20 @@ __all__ = [
     "StopModel",
     "StopModels",
     "Stopped",
+    "StoredObject",
+    "TensorDifference",
     "TensorSignature",
+    "Touched",
+    "Transfer",
+    "TransferError",
     "Transition",
+    "TrustKey",
+    "TrustedKey",
+    "Verification",
     "Version",
     "VersionChange",
     "VersionDiff",
     "VersionFile",
+    "VersionSignature",
     "Waiting",
 ]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from pydantic import BaseModel, Field
+
+from modelyard.api.schemas.caching import KeptFolder
 
 
 class RegistryStore(BaseModel):
-    url: str = Field(description="`file:///path`: a folder of the machine that the control process runs on.")
-    id: str = Field(description="Of this store alone; a folder has it in its file `store.id`.")
+    url: str = Field(
+        description="`file:///path`: a folder of the machine that the control process runs on; or a bucket."
+    )
+    id: str = Field(description="Of this store alone, which has it in `store.id`.")
     cache: str = Field(description="The folder of that machine in which versions are laid out to be served.")
 
 
@@ -24,6 +30,9 @@ class Evicted(BaseModel):
     freed: int = Field(description="Bytes that nothing else needs.")
     size: int = Field(description="Bytes that are left. What the store holds too is not counted.")
     folders: int = Field(description="Versions that are left.")
+    limit: int | None = Field(description="What it was to be at most; null: no matter how large.")
+    over: int = Field(description="Bytes that are left above that.")
+    kept: list[KeptFolder] = Field(description="Where some are: the versions that are in the way, and why they stay.")
 
 
 class Collected(BaseModel):
@@ -31,4 +40,6 @@ class Collected(BaseModel):
     freed: int = Field(description="Their bytes.")
     kept: int = Field(description="Objects that versions need.")
     young: int = Field(description="Objects that no version names, too young to go.")
+    condemned: int = Field(description="Objects of a bucket that go with the first collection after `goes_at`.")
+    goes_at: datetime | None
     cache: Evicted = Field(description="What went from the cache for it.")

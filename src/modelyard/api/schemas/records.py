@@ -36,6 +36,7 @@ class Namespace(BaseModel):
     description: str
     created_at: datetime
     quota: Quota
+    require_signature: bool = Field(description="Models are served from signed versions only.")
     usage: Amount = Field(description="What its instances hold now, on all sites.")
 
 

@@ -13,10 +13,12 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
 
 from modelyard.api.schemas.base import In, Size, Whole
+from modelyard.api.schemas.comparing import ContentDiff
 from modelyard.api.schemas.requests import Reasoned
 from modelyard.domain import registry_rules as rules
 from modelyard.domain.names import NAME_RULE
 from modelyard.domain.registry import Datatype, MoveKind, Trusted
+from modelyard.domain.transfers import Bump
 
 T = TypeVar("T")
 
@@ -41,6 +43,7 @@ _LabelValue = Annotated[str, _by(rules.label_value_complaint)]
 _MetricName = Annotated[str, _by(rules.metric_name_complaint)]
 _Metric = Annotated[float, Strict(), _by(rules.metric_complaint)]
 
+_NUMBER = "A semantic version (2.0.0) without build metadata; published once and for good."
 _CARD = "Markdown, at most 256 KiB."
 _LICENCE = "An SPDX expression, where there is one."
 _TRUST = (
@@ -118,18 +121,17 @@ class Lineage(In):
     dataset: Line = ""
     training_run: Line = ""
     code_revision: Line = ""
-
-
-class PublishVersion(Reasoned):
-    """What a version is, and what is said of it."""
-
-    version: Number = Field(
-        description="A semantic version (2.0.0) without build metadata; published once and for good.",
-        examples=["1.4.2", "2.0.0-rc.1"],
+    source: Annotated[str, _by(rules.source_complaint)] = Field(
+        "",
+        description="The address that its files were fetched from, with which ones they were there (a commit, a "
+        "version, an ETag), and without anything secret.",
+        examples=["hf://org/name@0123456789abcdef0123456789abcdef01234567"],
     )
-    manifest: Annotated[str, _by(rules.manifest_complaint)] = Field(
-        description="The digest of the record of its bytes.", examples=[f"sha256:{'0' * 64}"]
-    )
+
+
+class Described(Reasoned):
+    """What a version is beside its bytes, and what is said of it."""
+
     framework: Framework | None = None
     signature: Signature = Field(default_factory=Signature)
     lineage: Lineage = Field(default_factory=Lineage)
@@ -140,6 +142,34 @@ class PublishVersion(Reasoned):
     metrics: Metrics = Field(default_factory=dict)
     labels: Labels = Field(default_factory=dict)
     card: Card = Field("", description=_CARD)
+
+
+class PublishVersion(Described):
+    """What a version is, and what is said of it."""
+
+    version: Number = Field(description=_NUMBER, examples=["1.4.2", "2.0.0-rc.1"])
+    manifest: Annotated[str, _by(rules.manifest_complaint)] = Field(
+        description="The digest of the record of its bytes.", examples=[f"sha256:{'0' * 64}"]
+    )
+
+
+class ImportVersion(Described):
+    """A source that the server fetches, and what the version made of it is to be."""
+
+    source: str = Field(
+        max_length=4096,
+        description="https://, s3://, gs://, az://, hf://, mlflow://, oci://, registry://; file:// only below the "
+        "folders that the administrator allows. No secrets: these are in the server's environment.",
+        examples=["hf://org/name@main"],
+    )
+    version: Number | None = Field(None, description=f"{_NUMBER} This or `bump`.", examples=["1.4.2"])
+    bump: Bump | None = Field(None, description="The number after the latest one, found when it is published.")
+    aliases: list[str] = Field(default_factory=list, max_length=100, description="Which are to point at it then.")
+    include: list[str] = Field(
+        default_factory=list, description="Only files of which the path at the source is like one of these.",
+        examples=[["*.safetensors", "*.json"]],
+    )  # fmt: skip
+    exclude: list[str] = Field(default_factory=list, description="No files of which the path is like one of these.")
 
 
 class PatchVersion(Reasoned):
@@ -225,7 +255,8 @@ class VersionDiff(BaseModel):
 
     before: str = Field(alias="from")
     after: str = Field(alias="to")
-    changes: list[VersionChange]
+    changes: list[VersionChange] = Field(description="Of what they are, and of what is said of them.")
+    content: ContentDiff | None = Field(description="Of their files; null where the store has not both manifests.")
 
 
 class Alias(BaseModel):

@@ -13,12 +13,12 @@ from typing import Final
 from modelyard.backends.local import machine
 from modelyard.backends.local.devices import HOW_TO_DECLARE
 from modelyard.backends.local.files import DEVICE_VARIABLES
-from modelyard.backends.local.threads import apart
 from modelyard.domain.capacity import Inventory
 from modelyard.domain.errors import Problem
 from modelyard.domain.names import InvalidReference
 from modelyard.domain.quantities import format_bytes, format_duration
 from modelyard.domain.spec import Engine, Spec
+from modelyard.threads import apart
 
 # A file system that does not answer for so long (seconds: a network drive whose server is away) is a problem.
 PATIENCE: Final = 15.0

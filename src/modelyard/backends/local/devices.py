@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from modelyard.backends.local.threads import apart
 from modelyard.domain.capacity import Device
 from modelyard.domain.quantities import format_duration
+from modelyard.threads import apart
 
 logger = logging.getLogger(__name__)
 

@@ -248,7 +248,7 @@ class LocalInstance:
 
     async def _have_source(self) -> None:
         """Raises LaunchFailed; also when it is asked to end meanwhile."""
-        if self.launch.spec.artifact is None:
+        if self._site.artifacts is None and self.launch.spec.artifact is None:
             return
         having = asyncio.ensure_future(with_source(self._site, self.launch, self._say))
         asked = asyncio.ensure_future(self._asked.wait())

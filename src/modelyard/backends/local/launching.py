@@ -20,11 +20,11 @@ from modelyard.backends.local.files import InstanceFiles, Launch, environment
 from modelyard.backends.local.logs import Logs
 from modelyard.backends.local.ports import Ports
 from modelyard.backends.local.process import Handle, in_thread
-from modelyard.backends.local.threads import apart
 from modelyard.backends.port import Artifacts
 from modelyard.domain.errors import ModelyardError
 from modelyard.domain.model import Failure, ModelRef
 from modelyard.domain.spec import Engine
+from modelyard.threads import apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,14 +68,16 @@ class GivenUp(ModelyardError):
 
 
 async def with_source(site: Site, launch: Launch, say: Callable[[str], None]) -> Launch:
-    """The launch with the path of its registered model's files, which are laid out first where they are not yet;
-    ``say`` is told how far that is. Its time to become ready begins after that.
+    """The launch, if it may be, with the path of its registered model's files, which are laid out first where they are
+    not yet; ``say`` is told how far that is. Its time to become ready begins after that.
 
     Raises:
-        LaunchFailed: they cannot be had.
+        LaunchFailed: they cannot be had, or nothing may be launched from them
     """
     artifact, artifacts = launch.spec.artifact, site.artifacts
     if artifact is None:
+        if artifacts is not None:
+            await _admit(artifacts, launch)
         return launch
     what = f"{launch.spec.source} (version {artifact.version})"
     if artifacts is None:
@@ -90,6 +92,7 @@ async def with_source(site: Site, launch: Launch, say: Callable[[str], None]) ->
             told_at = loop.time()
             loop.call_soon_threadsafe(say, f"Laying out {what}: {done * 100 // total} %.")
 
+    await _admit(artifacts, launch)
     try:
         path = await apart(lambda: artifacts.lay_out(artifact, launch.spec.engine, progress), f"lay out {what}")
     except ModelyardError as error:
@@ -99,8 +102,18 @@ async def with_source(site: Site, launch: Launch, say: Callable[[str], None]) ->
         raise
     except OSError as error:
         raise LaunchFailed(_storage_failure(f"{what} cannot be laid out", error)) from error
+    # That may have taken minutes, in which a key was revoked.
+    await _admit(artifacts, launch)
     say("")
     return replace(launch, source=str(path), created_at=datetime.now(UTC))
+
+
+async def _admit(artifacts: Artifacts, launch: Launch) -> None:
+    """Raises LaunchFailed."""
+    try:
+        await artifacts.admit(launch.ref.namespace, launch.spec)
+    except ModelyardError as error:
+        raise LaunchFailed(Failure(code=error.code, message=error.message)) from error
 
 
 async def launch_process(site: Site, files: InstanceFiles, launch: Launch) -> Handle:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import random
 import secrets
 import shutil
 import time
@@ -20,31 +21,41 @@ from pathlib import Path
 from typing import Final
 
 from modelyard.registry.content.fetching import Fetch, Progress, Wanted
+from modelyard.registry.content.having import Having
 from modelyard.registry.content.layout import Layout, Placed, placed
 from modelyard.registry.content.leases import Lease
-from modelyard.registry.content.manifest import Extent, Index, Manifest, hex_of
-from modelyard.registry.content.storage import NO_LINK, UNFINISHED, Folder, Storage
-from modelyard.registry.content.stored import object_name, read_index, read_manifest
+from modelyard.registry.content.manifest import Damaged, Extent, Index, Manifest, decode, encode, hex_of, is_hex
+from modelyard.registry.content.peers import Peers
+from modelyard.registry.content.shortcuts import read_shortcuts
+from modelyard.registry.content.storage import NO_LINK, UNFINISHED, Folder, Storage, write_all, written
+from modelyard.registry.content.stored import manifest_name, object_name, read_index, read_manifest
+from modelyard.registry.content.supply import Supply
 
 _UNFINISHED: Final = ".making-"
 # Seconds between two looks at what another process is laying out.
 _LOOK_EVERY: Final = 0.05
 _TRIES: Final = 5
+# So many versions are looked at for what another one may have in common with them.
+_BASES: Final = 16
+# Bytes of the disk that are left to others: a home's database may be on it.
+_SPARE: Final = 256 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class LaidOut:
-    """A version's folder on this machine, and how many bytes had to be written for it."""
+    """A version's folder on this machine, and how many bytes had to be written for it: ``written`` from the store, and
+    ``from_peers``."""
 
     path: Path
     written: int
+    from_peers: int = 0
 
 
 class Cache:
-    """The cache in a folder, filled from a store."""
+    """The cache in a folder, filled from a store, or from ``peers`` that have what it lacks."""
 
-    def __init__(self, root: Path, storage: Storage) -> None:
-        self.root, self._storage = root, storage
+    def __init__(self, root: Path, storage: Storage, peers: Peers | None = None) -> None:
+        self.root, self._storage, self._peers = root, storage, peers
 
     def folder(self, digest: str, layout: Layout) -> Path:
         """Where a version is laid out, or would be."""
@@ -63,7 +74,7 @@ class Cache:
         with contextlib.suppress(FileNotFoundError):
             os.utime(folder)  # the longest unused goes first
             return LaidOut(folder, 0)
-        manifest, index = read_manifest(self._storage, digest), read_index(self._storage, digest)
+        manifest, index = self._manifest(digest), read_index(self._storage, digest)
         files = placed(manifest, layout)
         lease = Lease(self.root / "leases" / folder.name)
         while not lease.take():
@@ -72,23 +83,25 @@ class Cache:
                 return LaidOut(folder, 0)
             time.sleep(_LOOK_EVERY)
         try:
-            return LaidOut(folder, self._make(folder, manifest, index, files, progress))
+            return LaidOut(folder, *self._make(folder, digest, manifest, index, files, progress))
         finally:
             lease.release()
 
     def _make(
-        self, folder: Path, manifest: Manifest, index: Index, files: Sequence[Placed], progress: Progress | None
-    ) -> int:
-        written = tries = 0
+        self, folder: Path, digest: str, manifest: Manifest, index: Index, files: Sequence[Placed],
+        progress: Progress | None,
+    ) -> tuple[int, int]:  # fmt: skip
+        fetched = from_peers = tries = 0
         while not folder.is_dir():
             if tries == _TRIES:
                 raise OSError(errno.EIO, "could not be put in its place", str(folder))
             tries += 1
-            written += self._fill(manifest, index, files, progress)
+            supply = self._fill(digest, manifest, index, files, progress)
+            fetched, from_peers = fetched + supply.fetched, from_peers + supply.from_peers
             # A file of the cache may be evicted before it is linked to; then it is made once more.
             with contextlib.suppress(FileNotFoundError):
                 self._assemble(folder, files)
-        return written
+        return fetched, from_peers
 
     def _assemble(self, folder: Path, files: Sequence[Placed]) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -117,6 +130,9 @@ class Cache:
         folder = self.folder(digest, layout)
         aside = folder.with_name(f"{_UNFINISHED}{secrets.token_hex(8)}")
         with contextlib.suppress(FileNotFoundError):
+            # What is young is never taken aside, not for a moment, but for the use that comes just now.
+            if folder.stat().st_mtime >= before:
+                return False
             folder.rename(aside)
             # Whoever comes from here on lays it out anew; who came before has touched it.
             if aside.stat().st_mtime >= before:
@@ -147,14 +163,25 @@ class Cache:
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_mtime < before:
                     path.unlink()
+        laid = {digest for digest, _ in self._laid()}
+        for path in self.root.glob("manifests/*"):
+            with contextlib.suppress(FileNotFoundError):
+                if f"sha256:{path.name}" not in laid and path.stat().st_mtime < before:
+                    path.unlink()
 
     # ---------------------------------------------------------------- files
 
-    def _file(self, file: Placed) -> Path:
-        return self.root / "files" / file.name[:2] / file.name
+    def path(self, name: str) -> Path:
+        """Where the file of this name (:attr:`Placed.name`) is, or would be."""
+        return self.root / "files" / name[:2] / name
 
-    def _fill(self, manifest: Manifest, index: Index, files: Sequence[Placed], progress: Progress | None) -> int:
-        """Have every file in the cache; bytes written."""
+    def _file(self, file: Placed) -> Path:
+        return self.path(file.name)
+
+    def _fill(
+        self, digest: str, manifest: Manifest, index: Index, files: Sequence[Placed], progress: Progress | None
+    ) -> Supply:
+        """Have every file in the cache; where its bytes came from."""
         missing = list({f.name: f for f in files if not self._file(f).exists()}.values())
         linked = {f.name for f in missing if self._link(f, index)}
         wanted = [
@@ -166,9 +193,53 @@ class Cache:
             )
             for f in missing if f.name not in linked
         ]  # fmt: skip
-        fetch = Fetch(self._storage, manifest, index, sum(f.size for f in wanted), progress)
-        fetch.make(wanted)
-        return fetch.fetched
+        if self._peers is not None:
+            # Machines that begin together then begin with different files, and find each other's.
+            random.shuffle(wanted)
+        supply = Supply(
+            self._storage, manifest, index, having=self._having,
+            shortcuts=lambda: read_shortcuts(self._storage, digest, manifest), peers=self._peers,
+        )  # fmt: skip
+        Fetch(supply, sum(f.size for f in wanted), progress, spare=_SPARE).make(wanted)
+        return supply
+
+    def _manifest(self, digest: str) -> Manifest:
+        """The version's manifest, of which the cache then has a copy. Raises Missing, Damaged, Unavailable, OSError."""
+        path = self.root / "manifests" / hex_of(digest)
+        with contextlib.suppress(FileNotFoundError, Damaged):
+            return decode(path.read_bytes(), digest)
+        manifest = read_manifest(self._storage, digest)
+        if isinstance(self._storage, Folder):
+            # The store's own file: a second version costs what changed, and no copy of this.
+            with contextlib.suppress(OSError):  # then it is read from the store again
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.unlink(missing_ok=True)
+                link_or_copy(self._storage.path(manifest_name(digest)), path)
+            return manifest
+        with written(path, 0o444) as file:
+            write_all(file, encode(manifest))
+        return manifest
+
+    def _having(self) -> Having:
+        """What is laid out of other versions, the last used ones first."""
+        having = Having()
+        for digest, layout in self._laid()[:_BASES]:
+            try:
+                manifest = decode((self.root / "manifests" / hex_of(digest)).read_bytes(), digest)
+            except (OSError, Damaged):
+                continue
+            for file in placed(manifest, layout):
+                having.add(self._file(file), len(file.header), file.parts, manifest)
+        return having
+
+    def _laid(self) -> list[tuple[str, Layout]]:
+        found: list[tuple[float, str, Layout]] = []
+        for path in (self.root / "laid").glob("*.*"):
+            name, _, layout = path.name.partition(".")
+            if layout in list(Layout) and is_hex(name):
+                with contextlib.suppress(FileNotFoundError):
+                    found.append((path.stat().st_mtime, f"sha256:{name}", Layout(layout)))
+        return [(digest, layout) for _, digest, layout in sorted(found, reverse=True)]
 
     def _link(self, file: Placed, index: Index) -> bool:
         """Take the store's own file, where it is just this one and near enough."""

@@ -7,14 +7,14 @@ It is made here, once, so that whoever serves the version needs no more than to 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from modelyard.domain.errors import InvalidRequest, Problem
-from modelyard.registry.content.chunks import CHUNK, Buffer, Chunks, Hasher
+from modelyard.registry.content.chunks import CHUNK, Buffer, Chunks, Hasher, Read, matches
 from modelyard.registry.content.manifest import File, Manifest, Part, Tensor
 from modelyard.registry.formats import safetensors
 from modelyard.registry.formats.onnx import external, externalised, spans_of_data
@@ -82,6 +82,23 @@ class Reading:
         return read
 
 
+def chunks_of(piece: Piece) -> Iterator[Buffer]:
+    """The part's chunks, each as it was when it was hashed. Raises InvalidRequest when one is not."""
+    if piece.made is not None:
+        yield from (piece.made[offset : offset + length] for offset, length in piece.chunks.bounds())
+        return
+    try:
+        with Reading(piece.path) as reading:
+            read = reading.at(piece.offset)
+            for index, (offset, length) in enumerate(piece.chunks.bounds()):
+                data = read(offset, length)
+                if not matches(data, piece.chunks.digest(index)):
+                    raise changed(piece.path)
+                yield data
+    except OSError as error:  # it was there, and readable, a moment ago
+        raise changed(piece.path) from error
+
+
 def changed(path: Path) -> InvalidRequest:
     message = f"{path.name} changed while it was read. Push again once nothing writes to it."
     return InvalidRequest([Problem("source", "changed", message)])
@@ -104,14 +121,15 @@ def cut_folder(root: Path, files: Sequence[Found], progress: Progress) -> Cut:
     with Hasher() as hasher:
         for found in files:
             progress(done, total)
-            file, of_file = _cut_file(root, found, _spans(root, found, models), hasher)
+            telling = _Telling(progress, done, total)
+            file, of_file = _cut_file(root, found, _spans(root, found, models), hasher, telling)
             cut[file.path] = file
             for piece in of_file:
                 pieces.setdefault(piece.root, piece)
             done += found.size
         for path, file in cut.items():
             if file.kind == Kind.ONNX:
-                graph, data = _graph(root, file, cut)
+                graph, data = graph_of(root, file, cut)
                 cut[path] = replace(file, data=data)
                 if graph is not None:
                     chunks = hasher.by_content(partial(_slice, graph), len(graph))
@@ -144,14 +162,44 @@ def header_of(tensor: Tensor | None, kind: str) -> bytes:
     return safetensors.one_tensor_header(tensor.name, tensor.dtype, tensor.shape)
 
 
-def _cut_file(root: Path, found: Found, around: Sequence[Span] | None, hasher: Hasher) -> tuple[File, Sequence[Piece]]:
+class _Telling:
+    """Tells how far a file is, of which each byte is read at two places: one of them counts, and where that is told to
+    end, both do."""
+
+    def __init__(self, progress: Progress, before: int, total: int) -> None:
+        self._progress, self._before, self._total = progress, before, total
+        self._error: BaseException | None = None
+
+    def counting(self, read: Read) -> Read:
+        def reading(offset: int, size: int) -> Buffer:
+            try:
+                self._progress(self._before + offset, self._total)
+            except BaseException as error:
+                self._error = error
+                raise
+            return read(offset, size)
+
+        return reading
+
+    def beside(self, read: Read) -> Read:
+        def reading(offset: int, size: int) -> Buffer:
+            if self._error is not None:
+                raise self._error
+            return read(offset, size)
+
+        return reading
+
+
+def _cut_file(
+    root: Path, found: Found, around: Sequence[Span] | None, hasher: Hasher, telling: _Telling
+) -> tuple[File, Sequence[Piece]]:
     path = root / found.path
     pieces: list[Piece] = []
     parts: list[Part] = []
     with Reading(path) as reading:
-        whole = hasher.whole(reading.at(0), found.size)
+        whole = hasher.whole(telling.counting(reading.at(0)), found.size)
         for span in (Span(offset=0, size=found.size),) if around is None else around:
-            read = reading.at(span.offset)
+            read = telling.beside(reading.at(span.offset))
             by_content = span.tensor is None and span.size > CHUNK
             chunks = hasher.by_content(read, span.size) if by_content else hasher.aligned(read, span.size)
             tensor = None
@@ -172,7 +220,7 @@ def _spans(root: Path, found: Found, models: Mapping[PurePosixPath, Path]) -> Se
     if found.size == 0:
         return ()
     if found.kind is Kind.SAFETENSORS:
-        return _checkpoint_spans(root / found.path, found.size)
+        return checkpoint_spans(root / found.path, found.size)
     if found.kind is not Kind.ONNX_DATA:
         return spans(root / found.path)
     model = models.get(found.path)
@@ -180,7 +228,7 @@ def _spans(root: Path, found: Found, models: Mapping[PurePosixPath, Path]) -> Se
     return None if model is None else spans_of_data(model, str(name), found.size)
 
 
-def _checkpoint_spans(path: Path, size: int) -> Sequence[Span] | None:
+def checkpoint_spans(path: Path, size: int) -> Sequence[Span] | None:
     try:
         tensors = safetensors.header_of(path).tensors
     except Malformed as error:
@@ -220,7 +268,7 @@ def _slice(data: bytes, offset: int, size: int) -> Buffer:
     return data[offset : offset + size]
 
 
-def _graph(root: Path, file: File, files: Mapping[str, File]) -> tuple[bytes | None, tuple[str, ...]]:
+def graph_of(root: Path, file: File, files: Mapping[str, File]) -> tuple[bytes | None, tuple[str, ...]]:
     """The model without its weights, and the files of the version that have some of them. No model where it has none
     to move, or one that is not a part of its own in the version."""
     path, folder = root / file.path, PurePosixPath(file.path).parent

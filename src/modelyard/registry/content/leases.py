@@ -8,6 +8,7 @@ file system that hides a file, a process that slept), the work is done twice, to
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
 import socket
@@ -30,6 +31,16 @@ class Holder(msgspec.Struct, frozen=True):
     machine: str
     pid: int
     start: str
+
+    @property
+    def machine_mark(self) -> str:
+        """8 hexadecimal digits that stand for the machine in names of files."""
+        return _mark(self.machine)
+
+    @property
+    def mark(self) -> str:
+        """8 hexadecimal digits that stand for the process on its machine."""
+        return _mark(f"{self.pid} {self.start}")
 
 
 class Lease:
@@ -56,7 +67,7 @@ class Lease:
         except OSError:
             return True
         with contextlib.suppress(OSError):
-            os.write(descriptor, msgspec.json.encode(_myself()))
+            os.write(descriptor, msgspec.json.encode(myself()))
         os.close(descriptor)
         self._beating = threading.Thread(target=self._beat, name=f"lease {self._path.name}", daemon=True)
         self._beating.start()
@@ -70,7 +81,7 @@ class Lease:
         self._beating.join()
         self._beating = None
         with contextlib.suppress(OSError):
-            if msgspec.json.decode(self._path.read_bytes(), type=Holder) == _myself():
+            if msgspec.json.decode(self._path.read_bytes(), type=Holder) == myself():
                 self._path.unlink(missing_ok=True)
 
     def _beat(self) -> None:
@@ -87,7 +98,7 @@ class Lease:
         except (OSError, msgspec.DecodeError):
             holder = None  # just being written, or damaged: time tells
             touched = 0
-        if holder is not None and holder.machine == _myself().machine and _start_of(holder.pid) != holder.start:
+        if holder is not None and holder.machine == myself().machine and _start_of(holder.pid) != holder.start:
             return True
         now = time.monotonic()
         if self._seen is None or self._seen[0] != touched:
@@ -102,9 +113,25 @@ class Lease:
             aside.unlink()
 
 
-def _myself() -> Holder:
+def myself() -> Holder:
+    """The process that asks."""
     # A child that was forked is another process.
     return _holder(os.getpid())
+
+
+def marks_of_living() -> frozenset[str]:
+    """Those of all processes of this machine that run now."""
+    me = myself()
+    try:
+        pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    except OSError:
+        return frozenset({me.mark})  # no other process names its files by this machine either
+    started = ((pid, _start_of(pid)) for pid in pids)
+    return frozenset({me.mark, *(Holder(me.machine, pid, start).mark for pid, start in started if start)})
+
+
+def _mark(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 @cache

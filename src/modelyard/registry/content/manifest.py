@@ -26,6 +26,8 @@ FORMAT: Final = "modelyard.manifest/1"
 _PREFIX: Final = "sha256:"
 _HEX: Final = frozenset("0123456789abcdef")
 _KEY: Final = re.compile(r"(objects|packs)/[0-9a-f]{2}/[0-9a-f]{64}(\.[0-9a-f]{16})?(~[0-9a-f]{16})?")
+# No object is as long; where bytes are said to be must be sayable to a disk.
+MAX_OFFSET: Final = 2**62
 # Far above any tensor's.
 _MAX_RANK: Final = 64
 
@@ -273,6 +275,11 @@ def _is_tensor(tensor: Tensor, size: int, kind: str) -> bool:
     )
 
 
+def is_key(text: str) -> bool:
+    """Whether a store may have bytes of parts under this key."""
+    return _KEY.fullmatch(text) is not None
+
+
 def encode_index(index: Index) -> bytes:
     """A SHA-256 of what follows it, for nothing else tells when an index is damaged; then the index."""
     body = msgspec.json.encode({root: [(e.key, e.offset, e.size) for e in at] for root, at in sorted(index.items())})
@@ -288,7 +295,11 @@ def decode_index(document: bytes, digest: str) -> Index:
         read = msgspec.json.decode(body, type=dict[str, list[tuple[str, int, int]]])
         index = {root: tuple(Extent(*extent) for extent in at) for root, at in read.items()}
         # Keys become paths, of files that are removed too.
-        if not all(_KEY.fullmatch(e.key) and e.offset >= 0 and e.size > 0 for at in index.values() for e in at):
+        if not all(
+            is_key(e.key) and 0 <= e.offset < MAX_OFFSET and 0 < e.size < MAX_OFFSET
+            for at in index.values()
+            for e in at
+        ):
             raise ValueError("it names what cannot be in a store")
     except ValueError as error:
         raise Damaged(f"The index of {digest} cannot be read: {error}. Push the version anew to mend it.") from error

@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from modelyard.domain.errors import Unavailable
 from modelyard.registry.content.chunks import Buffer, Chunks, matches
-from modelyard.registry.content.cutting import Cut, Piece, Progress, Reading, changed, cut_folder
+from modelyard.registry.content.cutting import Cut, Piece, Progress, chunks_of, cut_folder
 from modelyard.registry.content.manifest import Damaged, Extent, Index, digest_of, encode, encode_index
+from modelyard.registry.content.parallel import each
+from modelyard.registry.content.shortcuts import read_shortcuts, write_shortcuts
+from modelyard.registry.content.shortening import Base, Shortening
 from modelyard.registry.content.storage import Missing, Storage
 from modelyard.registry.content.stored import (
     chunks_at,
@@ -35,6 +39,8 @@ from modelyard.registry.formats.scan import Found
 # Parts below this size share an object: a store answers for each object that it is asked for.
 _PACKED_BELOW: Final = 2**16
 _PACK: Final = 64 * 2**20
+# So many of the others are written at a time: what is on its way of each is in memory.
+_BESIDE: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +54,12 @@ class Pushed:
 
 
 def push(
-    root: Path, files: Sequence[Found], storage: Storage, *, like: Sequence[str] = (), progress: Progress | None = None
-) -> Pushed:
+    root: Path, files: Sequence[Found], storage: Storage, *, like: Sequence[str] = (), compress: bool = False,
+    progress: Progress | None = None,
+) -> Pushed:  # fmt: skip
     """Store ``files`` below ``root``. ``like`` are the manifests of earlier versions, with which this one may share
-    bytes; ``progress`` is told of the bytes that were read, of twice as many as there are: first they are hashed,
+    bytes, or be told from in few; ``compress``: also keep a compressed form of what compresses, for slow lines.
+    ``progress`` is told of the bytes that were read, of twice as many as there are: first they are hashed,
     then stored.
 
     Raises:
@@ -67,28 +75,32 @@ def push(
     index = writing.run()
     if not _keep(storage, index):
         # What it was to share was collected as garbage meanwhile. Nothing of its own can be: it was made young.
-        again = _Writing(cut, storage, _Shared(), tell, written=writing.written)
+        again = _Writing(cut, storage, _Shared(bases=writing.shared.bases), tell, written=writing.written)
         index, writing = again.run(), again
         if not _keep(storage, index):
             raise Unavailable("The store has lost what this push has written to it. Push again.")
+    shortening = Shortening(storage, cut, writing.shared.bases, compress=compress)
+    if shortcuts := shortening.run(read_shortcuts(storage, digest, cut.manifest)):
+        write_shortcuts(storage, digest, shortcuts)
     storage.write(index_name(digest), [encode_index(index)])
     # Though it never changes: one that is damaged is mended so.
     storage.write(manifest_name(digest), [document])
-    return Pushed(manifest=digest, size=cut.manifest.size, files=len(files), written=writing.written)
+    stored = writing.written + shortening.written
+    return Pushed(manifest=digest, size=cut.manifest.size, files=len(files), written=stored)
 
 
 def _keep(storage: Storage, index: Index) -> bool:
     """Make all that the index names young, so that it outlives the time until the version is published; whether all of
     it is there."""
     keys = {extent.key for extents in index.values() for extent in extents}
-    lost = [key for key in sorted(keys) if not storage.touch(key)]  # every one, also after one that is lost
-    return not lost
+    return all(each(storage, storage.touch, sorted(keys)))  # every one, also after one that is lost
 
 
 @dataclass(slots=True)
 class _Shared:
     """What earlier versions have in the store: parts by root, and chunks that were cut by content by digest."""
 
+    bases: list[Base] = field(default_factory=list)
     parts: dict[str, tuple[Extent, ...]] = field(default_factory=dict)
     chunks: dict[bytes, Extent] = field(default_factory=dict)
 
@@ -100,6 +112,7 @@ class _Shared:
                 manifest, index = read_manifest(storage, digest), read_index(storage, digest)
             except (Missing, Damaged):
                 continue  # then nothing is shared with it
+            shared.bases.append(Base(manifest, index))
             for part in manifest.parts():
                 chunks, extents = manifest.chunks[part.root], index.get(part.root, ())
                 found = [at for at in chunks_at(chunks, extents) if at is not None]
@@ -115,7 +128,7 @@ class _Writing:
     """What the store lacks of a version, and where everything of it is in the end."""
 
     def __init__(self, cut: Cut, storage: Storage, shared: _Shared, tell: Progress, written: int = 0) -> None:
-        self._cut, self._storage, self._shared, self._tell = cut, storage, shared, tell
+        self._cut, self._storage, self.shared, self._tell = cut, storage, shared, tell
         self._total = cut.manifest.size
         self._done = 0
         self._index: dict[str, list[Extent]] = {}
@@ -123,29 +136,57 @@ class _Writing:
         # The parts of which the pack that is being filled holds something.
         self._packed: set[str] = set()
         self.written = written
+        # Parts that are placed beside each other, where the store takes its time for each.
+        self._beside: deque[tuple[Piece, Future[int]]] = deque()
+        self._ended = False
 
     def run(self) -> Index:
-        with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="check") as self._pool:
-            return self._run()
+        readers = max(os.cpu_count() or 1, self._storage.at_once)
+        with (
+            ThreadPoolExecutor(readers, thread_name_prefix="check") as self._pool,
+            ThreadPoolExecutor(_BESIDE, thread_name_prefix="place") as self._placing,
+        ):
+            try:
+                return self._run()
+            finally:
+                self._ended = True
+                for _, placed in self._beside:
+                    placed.cancel()
 
     def _run(self) -> Index:
         for root, piece in self._cut.pieces.items():
-            # What was made of the files, not read, counts for nothing.
-            self._tell(min(self._total + self._done, 2 * self._total), 2 * self._total)
-            self._place(root, piece)
-            self._done += piece.chunks.size
+            if self._storage.at_once > 1 and self._is_alone(piece):
+                self._beside.append((piece, self._placing.submit(self._place, root, piece)))
+                if len(self._beside) > _BESIDE:
+                    self._count(*self._beside.popleft())
+            else:
+                self._count(piece, self._place(root, piece))
+        while self._beside:
+            self._count(*self._beside.popleft())
         self._flush()
         self._tell(2 * self._total, 2 * self._total)
-        return {root: _merged(extents) for root, extents in self._index.items()}
+        return {root: merged(extents) for root, extents in self._index.items()}
 
-    def _place(self, root: str, piece: Piece) -> None:
+    def _count(self, piece: Piece, written: int | Future[int]) -> None:
+        self.written += written if isinstance(written, int) else written.result()
+        self._done += piece.chunks.size
+        # What was made of the files, not read, counts for nothing.
+        self._tell(min(self._total + self._done, 2 * self._total), 2 * self._total)
+
+    def _is_alone(self, piece: Piece) -> bool:
+        """Whether nothing of it goes into the pack, which is filled by one after the other."""
+        chunks = piece.chunks
+        return chunks.size >= _PACKED_BELOW and (chunks.lengths is None or not self._known_chunks(piece))
+
+    def _place(self, root: str, piece: Piece) -> int:
+        """Have it in the store, or in the pack; bytes that were written for it alone."""
         size = piece.chunks.size
-        if root in self._shared.parts and self._is_whole(root, piece.chunks, self._shared.parts[root]):
-            self._index[root] = list(self._shared.parts[root])
+        if root in self.shared.parts and self._is_whole(root, piece.chunks, self.shared.parts[root]):
+            self._index[root] = list(self.shared.parts[root])
         elif size == 0:
             self._index[root] = []
         elif size < _PACKED_BELOW:
-            self._add_to_pack(root, b"".join(self._chunks(piece)))
+            self._add_to_pack(root, b"".join(chunks_of(piece)))
         elif (there := self._found(root, piece)) is not None:
             self._index[root] = [there]
         elif piece.chunks.lengths is not None and self._known_chunks(piece):
@@ -153,7 +194,8 @@ class _Writing:
         else:
             key = self._storage.write(object_name(root, piece.header), self._object(piece))
             self._index[root] = [Extent(key, len(piece.header), size)]
-            self.written += len(piece.header) + size
+            return len(piece.header) + size
+        return 0
 
     def _found(self, root: str, piece: Piece) -> Extent | None:
         """The part where a push before left it, whatever header it has there."""
@@ -181,12 +223,12 @@ class _Writing:
 
     def _known_chunks(self, piece: Piece) -> bool:
         chunks = piece.chunks
-        return any(chunks.digest(i) in self._shared.chunks for i in range(chunks.count))
+        return any(chunks.digest(i) in self.shared.chunks for i in range(chunks.count))
 
     def _compose(self, root: str, piece: Piece) -> None:
         """A part of which an earlier version has some chunks: only the others are stored."""
-        for index, data in enumerate(self._chunks(piece)):
-            known = self._shared.chunks.get(piece.chunks.digest(index))
+        for index, data in enumerate(chunks_of(piece)):
+            known = self.shared.chunks.get(piece.chunks.digest(index))
             if known is not None and self._has(known, data):
                 self._index.setdefault(root, []).append(known)
             else:
@@ -229,26 +271,18 @@ class _Writing:
     def _object(self, piece: Piece) -> Iterator[Buffer]:
         if piece.header:
             yield piece.header
-        yield from self._chunks(piece)
-
-    def _chunks(self, piece: Piece) -> Iterator[Buffer]:
-        """The part's chunks, each as it was when it was hashed. Raises InvalidRequest when one is not."""
-        if piece.made is not None:
-            yield from (piece.made[offset : offset + length] for offset, length in piece.chunks.bounds())
-            return
-        try:
-            with Reading(piece.path) as reading:
-                read = reading.at(piece.offset)
-                for index, (offset, length) in enumerate(piece.chunks.bounds()):
-                    data = read(offset, length)
-                    if not matches(data, piece.chunks.digest(index)):
-                        raise changed(piece.path)
-                    yield data
-        except OSError as error:  # it was there, and readable, a moment ago
-            raise changed(piece.path) from error
+        told = self._total + self._done
+        for chunk in chunks_of(piece):
+            if self._ended:
+                raise Unavailable("The push has ended before all was stored. Push again.")
+            yield chunk
+            told += len(chunk)
+            # Of parts that are placed beside each other each counts when it is there.
+            if self._storage.at_once == 1:
+                self._tell(min(told, 2 * self._total), 2 * self._total)
 
 
-def _merged(extents: Sequence[Extent]) -> tuple[Extent, ...]:
+def merged(extents: Sequence[Extent]) -> tuple[Extent, ...]:
     """The same with neighbours in one object made one, where no chunk of it is longer for that."""
     merged: list[Extent] = []
     for extent in extents:

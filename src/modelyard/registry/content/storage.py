@@ -41,15 +41,24 @@ class Missing(NotFound):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An object of a store: ``modified`` in seconds since the epoch."""
+    """An object of a store: ``modified`` is when it was written or touched, ``condemned`` when it was first to go,
+    where that is not done at once; in seconds since the epoch."""
 
     key: str
     size: int
     modified: float
+    condemned: float | None = None
 
 
 class Storage(Protocol):
-    """One store. Calls block; many threads may call at once. All raise Unavailable when the store fails."""
+    """One store. Calls block; many threads may call at once. All raise Unavailable when the store fails.
+
+    ``at_once`` is by how many threads it is asked where there is much to ask. Where it ``waits``, :meth:`remove` only
+    condemns an object at first, and it goes with a call whose ``before`` is later than that.
+    """
+
+    at_once: int = 1
+    waits: bool = False
 
     def find(self, prefix: str) -> Iterator[Entry]:
         """The objects whose keys begin so."""
@@ -64,21 +73,38 @@ class Storage(Protocol):
         """``size`` bytes from ``offset`` on (None: to the end; fewer where it ends before). Raises Missing."""
 
     def write(self, name: str, pieces: Iterable[Buffer]) -> str:
-        """A new object of these pieces, whole or not at all, whatever was there under its name; its key."""
+        """A new object of these pieces, whole or not at all, whatever was there under its name; its key. Of a part what
+        is before it is a piece, and each of its chunks: by them another machine checks that it is the one of its
+        name."""
 
     def touch(self, key: str) -> bool:
         """Make it as young as a new one; whether it was there."""
 
     def remove(self, key: str, before: float) -> bool:
         """Remove it unless it was written or touched since ``before`` (seconds since the epoch), also if that happens
-        at this very moment; whether it is gone."""
+        at this very moment, or condemn it; whether it is gone."""
 
     def tidy(self, before: float) -> int:
         """Remove what writes left unfinished before then, and put back what an interrupted removal took aside; bytes
         removed."""
 
 
-class Folder(Storage):
+class Store(Storage, Protocol):
+    """A store that is known wherever it is."""
+
+    def identity(self) -> str:
+        """32 hexadecimal digits that no other store has (but a copy of this one), made when they are first asked for:
+        by them it is known to be this store, whatever its path or address and whichever machine sees it.
+
+        Raises:
+            Unavailable: they cannot be kept, or are damaged
+        """
+
+    def has_identity(self, identity: str) -> bool:
+        """Whether this is the store of that identity. Makes nothing. Raises Unavailable."""
+
+
+class Folder(Store):
     """A store in a folder. Objects are plain files, read-only, so that they can be linked to where they are served."""
 
     def __init__(self, root: Path) -> None:
@@ -89,12 +115,6 @@ class Folder(Storage):
         return self.root / key
 
     def identity(self) -> str:
-        """32 hexadecimal digits that no other store has (but a copy of this one), made when they are first asked for:
-        by them a folder is known to be this store, whatever its path and whichever machine sees it.
-
-        Raises:
-            Unavailable: they cannot be kept, or are damaged
-        """
         path = self.root / _IDENTITY
         with _storage_errors(self.root, _IDENTITY):
             if not path.exists():
@@ -106,7 +126,6 @@ class Folder(Storage):
         return found.decode()
 
     def has_identity(self, identity: str) -> bool:
-        """Whether there is the store of that identity here. Makes nothing. Raises Unavailable."""
         with _storage_errors(self.root, _IDENTITY):
             try:
                 return (self.root / _IDENTITY).read_bytes() == identity.encode()
@@ -217,15 +236,15 @@ def _put_back(aside: Path, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def written(path: Path, mode: int, *, keep: bool = False) -> Iterator[int]:
-    """A descriptor to write to; at the end, on the disk, it becomes ``path`` in one step, whatever was there. ``keep``:
-    unless there is something."""
+def written(path: Path, mode: int, *, keep: bool = False, durable: bool = True) -> Iterator[int]:
+    """A descriptor to write to; at the end, on the disk if it is to be ``durable``, it becomes ``path`` in one step,
+    whatever was there. ``keep``: unless there is something."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{unfinished_prefix(path)}{secrets.token_hex(8)}")
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         yield descriptor
-        finish(descriptor, unfinished, path, mode, keep=keep)
+        finish(descriptor, unfinished, path, mode, keep=keep, durable=durable)
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
@@ -233,13 +252,16 @@ def written(path: Path, mode: int, *, keep: bool = False) -> Iterator[int]:
         os.close(descriptor)
 
 
-def finish(descriptor: int, unfinished: Path, path: Path, mode: int, *, keep: bool) -> None:
-    """Make the open file ``unfinished``, on the disk, ``path``. Raises FileNotFoundError if somebody has taken it."""
+def finish(descriptor: int, unfinished: Path, path: Path, mode: int, *, keep: bool, durable: bool = True) -> None:
+    """Make the open file ``unfinished``, on the disk if it is to be ``durable``, ``path``. Raises FileNotFoundError if
+    somebody has taken it."""
     os.fchmod(descriptor, mode)
-    os.fsync(descriptor)
+    if durable:
+        os.fsync(descriptor)
     if not keep or not _linked(unfinished, path):
         unfinished.rename(path)
-    sync_folder(path.parent)
+    if durable:
+        sync_folder(path.parent)
 
 
 def _linked(unfinished: Path, path: Path) -> bool:

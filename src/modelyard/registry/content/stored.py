@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from modelyard.registry.content.chunks import Chunks
@@ -62,6 +62,24 @@ def _latest(storage: Storage, name: str) -> str:
     if key is None:
         raise Missing(f"The store has no {name}.")
     return key
+
+
+def part_reader(storage: Storage, extents: Sequence[Extent]) -> Callable[[int, int], bytes]:
+    """Reads so many bytes at an offset of a part, unchecked. Raises Missing where they are not all there."""
+
+    def read(offset: int, size: int) -> bytes:
+        pieces, start = [], 0
+        for at in extents:
+            first, last = max(offset, start), min(offset + size, start + at.size)
+            if first < last:
+                pieces.append(storage.read(at.key, at.offset + first - start, last - first))
+            start += at.size
+        found = b"".join(pieces)
+        if len(found) != size:
+            raise Missing("The store has not all of a part.")
+        return found
+
+    return read
 
 
 def chunks_at(chunks: Chunks, extents: Sequence[Extent]) -> Iterator[Extent | None]:

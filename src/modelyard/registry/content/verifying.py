@@ -62,7 +62,8 @@ def verify_stored(storage: Storage, digest: str) -> tuple[Damage, ...]:
         return list(found.values())
 
     found: dict[str, Damage] = {}
-    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="verify") as pool:
+    readers = max(os.cpu_count() or 1, storage.at_once)
+    with ThreadPoolExecutor(readers, thread_name_prefix="verify") as pool:
         for damages in pool.map(check, manifest.parts()):
             for damage in damages:
                 before = found.setdefault(damage.where, damage)

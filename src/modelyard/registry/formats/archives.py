@@ -14,7 +14,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ _BLOCK: Final = 2**16
 _MAX_HEADER: Final = 2**20
 _TAR_BLOCK: Final = 512
 _TAR_MAGIC: Final = slice(257, 262)
-_GZIP: Final = b"\x1f\x8b"
+GZIP: Final = b"\x1f\x8b"
 _ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06")
 _FILE_MODE: Final = 0o644
 _FOLDER_MODE: Final = 0o755
@@ -40,7 +40,7 @@ _LINK: Final = ("link", "It is a link: pack the file that it leads to (tar --der
 _SPECIAL: Final = ("special_file", "It is a device, a pipe or a socket: leave it out.")
 _SPARSE: Final = ("sparse_file", "It is stored with holes: pack it without tar's --sparse.")
 # What zipfile, tarfile and zlib raise at a damaged archive; Malformed is a ValueError.
-_DAMAGE: Final = (
+DAMAGE: Final = (
     zipfile.BadZipFile,
     tarfile.TarError,
     gzip.BadGzipFile,
@@ -60,7 +60,7 @@ class Limits:
     files: int = MAX_FILES
 
 
-class _Stop(Exception):
+class Stop(Exception):
     """No more of this archive is read."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -68,13 +68,14 @@ class _Stop(Exception):
         self.code = code
 
 
-class _Readable(Protocol):
+class Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def unpack(archive: Path, to: Path, limits: Limits) -> None:
+def unpack(archive: Path, to: Path, limits: Limits, told: Callable[[int], None] = lambda size: None) -> None:
     """Unpack ``archive`` (told by its content, not its name) into ``to``, a folder that is empty or not yet
-    there. When anything is refused, nothing is left of it.
+    there. When anything is refused, nothing is left of it; nor when ``told``, which is told of the bytes that have come
+    out so far, raises.
 
     Raises:
         InvalidRequest: with a Problem for each member that may not be in a version, its ``path`` the member's name; for
@@ -87,7 +88,7 @@ def unpack(archive: Path, to: Path, limits: Limits) -> None:
         raise InvalidRequest([Problem("", "not_empty", f"{to} is not empty: give a folder of its own to unpack into.")])
     to.mkdir(mode=_FOLDER_MODE, exist_ok=True)
     try:
-        problems = _unpack(archive, _Folder(to, limits))
+        problems = _unpack(archive, Folder(to, limits, told))
         if problems:
             raise InvalidRequest(problems)
     except BaseException:
@@ -98,25 +99,26 @@ def unpack(archive: Path, to: Path, limits: Limits) -> None:
         raise
 
 
-def _unpack(archive: Path, folder: _Folder) -> list[Problem]:
+def _unpack(archive: Path, folder: Folder) -> list[Problem]:
     with archive.open("rb") as file:
         head = file.read(_TAR_BLOCK)
     try:
         if head.startswith(_ZIP):
             return _unzip(archive, folder)
-        if head.startswith(_GZIP) or head[_TAR_MAGIC] == b"ustar":
-            return _untar(archive, folder, is_packed=head.startswith(_GZIP))
-    except _Stop as stop:
+        if head.startswith(GZIP) or head[_TAR_MAGIC] == b"ustar":
+            return _untar(archive, folder, is_packed=head.startswith(GZIP))
+    except Stop as stop:
         return [*folder.problems, Problem("", stop.code, str(stop))]
     message = "This is not a zip, tar or tar.gz: unpack it yourself and give the folder."
     return [Problem("", "unknown_archive", message)]
 
 
-class _Folder:
+class Folder:
     """Where members go, and the limits they share."""
 
-    def __init__(self, root: Path, limits: Limits) -> None:
+    def __init__(self, root: Path, limits: Limits, told: Callable[[int], None]) -> None:
         self.limits = limits
+        self._told = told
         self.problems: list[Problem] = []
         self._root = root
         self._names = Names()
@@ -127,7 +129,7 @@ class _Folder:
         """The member's path if it may be written; problems are kept."""
         self._count += 1
         if self._count > self.limits.files:
-            raise _Stop("too_many_files", f"It holds over {self.limits.files} members: leave out what is not needed.")
+            raise Stop("too_many_files", f"It holds over {self.limits.files} members: leave out what is not needed.")
         path = name.removeprefix("./").removesuffix("/") if is_folder else name.removeprefix("./")
         if is_folder and path in ("", "."):
             return None
@@ -137,7 +139,7 @@ class _Folder:
         if problem is not None:
             self.problems.append(problem)
             if len(self.problems) >= _MAX_PROBLEMS:
-                raise _Stop("too_many_problems", f"It has {_MAX_PROBLEMS} problems or more; these are the first.")
+                raise Stop("too_many_problems", f"It has {_MAX_PROBLEMS} problems or more; these are the first.")
             return None
         if size > self._left:
             raise self._too_large()
@@ -146,7 +148,7 @@ class _Folder:
     def make(self, path: str) -> None:
         (self._root / path).mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
 
-    def write(self, path: str, content: _Readable) -> None:
+    def write(self, path: str, content: Readable) -> None:
         target = self._root / path
         target.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -156,20 +158,21 @@ class _Folder:
                 if self._left < 0:
                     raise self._too_large()
                 file.write(block)
+                self._told(self.limits.size - self._left)
 
-    def _too_large(self) -> _Stop:
-        return _Stop(
+    def _too_large(self) -> Stop:
+        return Stop(
             "too_large", f"It would unpack to over {format_bytes(self.limits.size)}: leave out what is not needed."
         )
 
 
-def _unzip(archive: Path, folder: _Folder) -> list[Problem]:
+def _unzip(archive: Path, folder: Folder) -> list[Problem]:
     try:
         with zips.opened(archive) as content:
             admitted = [(member, path) for member in content.infolist() if (path := _admit_zipped(folder, member))]
             unpacked = sum(member.file_size for member, _ in admitted)
             if unpacked > folder.limits.size:
-                raise _Stop("too_large", f"It would unpack to {format_bytes(unpacked)}: leave out what is not needed.")
+                raise Stop("too_large", f"It would unpack to {format_bytes(unpacked)}: leave out what is not needed.")
             if folder.problems:
                 return folder.problems
             for member, path in admitted:
@@ -178,12 +181,12 @@ def _unzip(archive: Path, folder: _Folder) -> list[Problem]:
                 else:
                     with content.open(member) as file:
                         folder.write(path, file)
-    except _DAMAGE as error:
-        raise _damaged(error) from error
+    except DAMAGE as error:
+        raise damaged(error) from error
     return []
 
 
-def _admit_zipped(folder: _Folder, member: zipfile.ZipInfo) -> str | None:
+def _admit_zipped(folder: Folder, member: zipfile.ZipInfo) -> str | None:
     mode, is_folder = member.external_attr >> 16, _is_folder(member)
     fault = None
     if member.flag_bits & 1:
@@ -202,32 +205,30 @@ def _is_folder(member: zipfile.ZipInfo) -> bool:
     return member.orig_filename.endswith("/")
 
 
-def _untar(archive: Path, folder: _Folder, *, is_packed: bool) -> list[Problem]:
+def _untar(archive: Path, folder: Folder, *, is_packed: bool) -> list[Problem]:
     packed = archive.stat().st_size
     with archive.open("rb") as raw, gzip.GzipFile(fileobj=raw) if is_packed else raw as plain:
-        source = _Source(plain, folder.limits, packed if is_packed else None)
+        source = Source(plain, folder.limits, packed if is_packed else None)
         try:
-            for member in _members(source):
-                path = folder.admit(
-                    member.name, is_folder=member.isdir(), size=member.size, fault=_fault_in_tar(member)
-                )
+            for member in members(source):
+                path = folder.admit(member.name, is_folder=member.isdir(), size=member.size, fault=fault_in_tar(member))
                 if path is None or folder.problems:
                     continue
                 if member.isdir():
                     folder.make(path)
                 else:
-                    folder.write(path, _Member(source, member.size))
+                    folder.write(path, Member(source, member.size))
             source.finish()
-        except _DAMAGE as error:
-            raise _damaged(error) from error
+        except DAMAGE as error:
+            raise damaged(error) from error
     return folder.problems
 
 
-def _damaged(error: Exception) -> _Stop:
-    return _Stop("damaged_archive", f"It cannot be unpacked: {shown(str(error)[:_MAX_REASON])}. Pack it again.")
+def damaged(error: Exception) -> Stop:
+    return Stop("damaged_archive", f"It cannot be unpacked: {shown(str(error)[:_MAX_REASON])}. Pack it again.")
 
 
-def _members(source: _Source) -> Iterable[tarfile.TarInfo]:
+def members(source: Source) -> Iterable[tarfile.TarInfo]:
     with tarfile.open(fileobj=source, mode="r:", errorlevel=2) as content:  # type: ignore[call-overload]
         while (member := content.next()) is not None:
             # tarfile keeps every member it has seen.
@@ -235,7 +236,7 @@ def _members(source: _Source) -> Iterable[tarfile.TarInfo]:
             yield member
 
 
-def _fault_in_tar(member: tarfile.TarInfo) -> tuple[str, str] | None:
+def fault_in_tar(member: tarfile.TarInfo) -> tuple[str, str] | None:
     if member.issym() or member.islnk():
         return _LINK
     if member.issparse():
@@ -245,7 +246,7 @@ def _fault_in_tar(member: tarfile.TarInfo) -> tuple[str, str] | None:
     return _SPECIAL
 
 
-class _Source:
+class Source:
     """A tar that is read once, from its beginning to its end, and counted: as much of a file as tarfile needs."""
 
     def __init__(self, file: IO[bytes] | gzip.GzipFile, limits: Limits, packed: int | None) -> None:
@@ -258,13 +259,13 @@ class _Source:
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= _MAX_HEADER:
-            raise _Stop("damaged_archive", "It has a header that is too large: pack it again.")
+            raise Stop("damaged_archive", "It has a header that is too large: pack it again.")
         content = self._last = self._file.read(size)
         self._position += len(content)
         if self._position > self._most:
-            raise _Stop("too_large", "It unpacks to more than it may: leave out what is not needed.")
+            raise Stop("too_large", "It unpacks to more than it may: leave out what is not needed.")
         if self._packed is not None and zips.too_tight(self._position, self._packed):
-            raise _Stop("archive_bomb", f"It unpacks to over {zips.MAX_RATIO} times its size: pack it without gzip.")
+            raise Stop("archive_bomb", f"It unpacks to over {zips.MAX_RATIO} times its size: pack it without gzip.")
         return content
 
     def finish(self) -> None:
@@ -286,10 +287,10 @@ class _Source:
         return self._position
 
 
-class _Member:
+class Member:
     """The ``size`` bytes that follow in ``source``."""
 
-    def __init__(self, source: _Source, size: int) -> None:
+    def __init__(self, source: Source, size: int) -> None:
         self._source = source
         self._left = size
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
@@ -50,10 +50,12 @@ class Found:
 @dataclass(frozen=True, slots=True)
 class Report:
     """``files`` by their paths, those refused for their content among them; with any ``problems`` they make no version.
-    A problem's ``path`` is the file's."""
+    A problem's ``path`` is the file's. ``left_out`` are the paths of those that nobody wants: nothing is said of
+    them."""
 
     files: tuple[Found, ...]
     problems: tuple[Problem, ...]
+    left_out: tuple[str, ...] = ()
 
 
 class Fingerprint(NamedTuple):
@@ -80,14 +82,21 @@ def _fingerprint(status: os.stat_result) -> Fingerprint:
     return Fingerprint(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def scan(root: Path, *, allow_code: bool = False, allow_pickle: bool = False) -> Report:
+def scan(
+    root: Path,
+    *,
+    allow_code: bool = False,
+    allow_pickle: bool = False,
+    wants: Callable[[str], bool] = lambda path: True,
+) -> Report:
     """Look at the file or folder ``root``, which may be a link itself. ``allow_code``: source code may be in it.
     ``allow_pickle``: an administrator trusts this version, so files that run code when they are loaded may be too.
+    ``wants`` says by its path whether a file is to be in it at all.
 
     Raises:
         OSError: ``root`` itself cannot be read
     """
-    walk = _Walk()
+    walk = _Walk(wants)
     walk.look(root.resolve(strict=True), root.name)
     walk.look_at_links()
     names = {path: entry.path for path, entry in walk.files.items()}
@@ -108,7 +117,8 @@ def scan(root: Path, *, allow_code: bool = False, allow_pickle: bool = False) ->
     if not found and not walk.problems:
         problems.append(Problem("", "empty", "There is no file in it: a version holds at least one."))
     problems = sorted((*walk.problems, *problems), key=lambda problem: problem.path)
-    return Report(tuple(sorted(found, key=lambda file: file.path.parts)), tuple(problems))
+    files = tuple(sorted(found, key=lambda file: file.path.parts))
+    return Report(files, tuple(problems), tuple(sorted(walk.left_out)))
 
 
 class _Entry(NamedTuple):
@@ -119,9 +129,12 @@ class _Entry(NamedTuple):
 class _Walk:
     """The plain files of a folder, and what else is in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, wants: Callable[[str], bool]) -> None:
         self.files: dict[str, _Entry] = {}
         self.problems: list[Problem] = []
+        self.left_out: list[str] = []
+        self._inside: Counter[tuple[int, int]] = Counter()
+        self._wants = wants
         self._names = Names()
         self._count = 0
 
@@ -145,9 +158,8 @@ class _Walk:
     def look_at_links(self) -> None:
         """A file that has another name within the folder is as plain as one without; with a name outside, somebody
         may change there what is published here, or have published what is not theirs to give."""
-        inside = Counter((entry.status.st_dev, entry.status.st_ino) for entry in self.files.values())
         for path, entry in self.files.items():
-            if entry.status.st_nlink > inside[entry.status.st_dev, entry.status.st_ino]:
+            if entry.status.st_nlink > self._inside[entry.status.st_dev, entry.status.st_ino]:
                 message = (
                     "It is a hard link to a file that has a name outside this folder too: put a copy in its place."
                 )
@@ -172,7 +184,11 @@ class _Walk:
             return False
         if stat.S_ISDIR(status.st_mode):
             return True
-        if stat.S_ISLNK(status.st_mode):
+        # Of a file that has two names here one may be wanted and the other not.
+        self._inside[status.st_dev, status.st_ino] += 1
+        if not self._wants(path):
+            self.left_out.append(shown(path))
+        elif stat.S_ISLNK(status.st_mode):
             message = "It is a symbolic link: put the file itself in its place (cp --dereference)."
             self.problems.append(Problem(shown(path), "link", message))
         elif not stat.S_ISREG(status.st_mode):

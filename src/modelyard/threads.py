@@ -17,6 +17,8 @@ def apart(function: Callable[[], R], name: str) -> asyncio.Future[R]:
     and does not keep the process from ending."""
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[R] = loop.create_future()
+    # Of one that was left behind nobody asks what it ended with.
+    answer.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def settle(how: Callable[[Any], None], outcome: object) -> None:
         if not answer.done():
@@ -25,7 +27,8 @@ def apart(function: Callable[[], R], name: str) -> asyncio.Future[R]:
     def work() -> None:
         try:
             done = partial(settle, answer.set_result, function())
-        except Exception as error:
+        except BaseException as error:
+            # A library's panic is no Exception; whoever waits must hear of it as well.
             done = partial(settle, answer.set_exception, error)
         with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
             loop.call_soon_threadsafe(done)

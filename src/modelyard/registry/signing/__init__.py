@@ -1,0 +1,1 @@
+"""Signatures of versions: keys, how signatures are made and checked, and what a namespace trusts."""

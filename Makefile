@@ -2,8 +2,6 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-# Tests that measure time, or kill what others would wait for: one after the other.
-ALONE := tests/backends tests/faults tests/gateway tests/runtime tests/supervisor
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
@@ -27,8 +25,7 @@ test: $(INSTALLED_DEV) ## Check style, types and imports, and run all tests
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal $(addprefix --ignore ,$(ALONE))
-	@$(BIN)/pytest $(ALONE)
+	@$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
 bench: $(INSTALLED) ## Measure speed and memory; fails when a goal is missed
 	@$(BIN)/python -m bench

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -87,7 +88,7 @@ async def sign(api: Api, number: str, bundle: str, kind: str = "openssf") -> htt
 
 async def required(api: Api, on: bool = True) -> None:
     answer = await put(api, "/registry/policy", {"require_signature": on, "reason": "rules"})
-    assert answer.json() == {"require_signature": on}
+    assert answer.json()["require_signature"] is on
 
 
 async def test_a_key_is_trusted_shown_and_revoked_for_good(api: Api) -> None:
@@ -156,7 +157,9 @@ async def test_a_signature_is_kept_once_with_the_word_that_all_was_read(api: Api
     (verdict,) = found["signatures"]
     assert (found["signed"], verdict["valid"], verdict["trusted"]) == (False, True, False)
     assert verdict["problem"].endswith("UTC by admin: lost")
-    assert problems(await sign(api, "1.0.0", bundle)) == {("bundle", "untrusted_key")}
+    refused = await sign(api, "1.0.0", bundle)
+    assert problems(refused) == {("bundle", "untrusted_key")}
+    assert "is for good: sign with another key" in refused.json()["detail"]
     shutil.rmtree(api.home / "registry" / "manifests")
     (verdict,) = (await api.get(f"{path}/verification"))["signatures"]
     assert (verdict["valid"], "The store has no" in verdict["problem"]) == (False, True)
@@ -370,7 +373,9 @@ async def test_what_runs_goes_on_after_a_revocation_and_nothing_is_launched_of_i
     await required(api)
     await api.wait(await api.patch("/models/m", {"spec": {"source": "pat@1.0.0"}}))
     assert problems(await api.post("/models/m/rollback")) == {("spec.source", "unsigned")}
-    await revoke(api, "ci")
+    assert (await api.get("/registry/policy"))["not_startable"] == []
+    assert (await revoke(api, "ci")).json()["not_startable"] == ["m"]
+    assert (await api.get("/registry/policy"))["not_startable"] == ["m"]
     assert await api.state("m") == "running"
     assert code(await api.post("/models/m/restart")) == (409, "untrusted_key")
     assert code(await api.post("/models/m/redeploy")) == (409, "untrusted_key")
@@ -418,6 +423,12 @@ async def test_a_model_that_follows_waits_until_the_new_version_is_signed(api: A
     newer = await times(api, "1.1.0", 3)
     artifact = (await api.get("/models/m/status"))["artifact"]
     assert (artifact["version"], artifact["newer"]) == ("1.0.0", "1.1.0")
+    events: list[Any] = []
+    async with asyncio.timeout(20):
+        while not (stuck := [event for event in events if event["type"] == "CannotFollow"]):
+            await asyncio.sleep(0.02)
+            events = (await api.get("/events?model=m"))["items"]
+    assert "pat@1.1.0 is not signed" in stuck[0]["message"]
     assert problems(
         await api.patch("/models/m", {"spec": {"source": "pat@^1.1"}})
     ) == {("spec.source", "unsigned")}  # fmt: skip

@@ -69,6 +69,7 @@ def test_what_is_pinned_outlives_a_cleanup(yard: Yard, tmp_path: Path) -> None:
     assert yard.ok("cache", "pin", "tight@^1") == "tight@^1 (now 1.0.0) stays in the cache\n"
     yard.ok("cache", "preload", "tight@1.0.0", "--remove")
     os.utime(yard.home / "cache" / "laid" / f"{folder['manifest'][7:]}.{folder['layout']}", (0, 0))
+    assert "; no limit is set (--max-size-gb, or MODELYARD_CACHE_SIZE)" in yard.ok("cleanup")
     yard.ok("cleanup", "--max-size-gb", "0")
     assert folder_of(yard, "tight@1.0.0")["pinned"] == ["default/tight@^1"]
     assert yard.ok("cache", "unpin", "tight@^1") == "tight@^1 is no longer pinned\n"

@@ -62,7 +62,8 @@ def test_a_version_is_pushed_pulled_and_verified_from_another_machine(far: Yard,
     assert "all of it new" in far.ok("push", str(folder), "travelled@1.0.0", "--metric", "f1=0.5")
     assert [path.name for path in (far.home / STORE / "manifests").iterdir()] != []
     assert not (Path.cwd() / STORE).exists()
-    assert "0 B of it new" in far.ok("push", str(folder), "travelled@1.0.0", "--metric", "f1=0.5")
+    again = far.ok("push", str(folder), "travelled@1.0.0", "--metric", "f1=0.5")
+    assert "was published already, and nothing changed" in again
     far.ok("pull", "travelled@1.0.0", "--to", str(tmp_path / "out"))
     assert contents(tmp_path / "out") == contents(folder)
     assert "travelled@1.0.0 is whole" in far.ok("verify", "travelled@1.0.0")
@@ -199,9 +200,13 @@ def test_a_version_is_laid_out_from_another_machines_cache_before_its_own_store(
 def test_where_it_cannot_go_is_said(far: Yard, yard: Yard, tmp_path: Path) -> None:
     far.ok("push", str(model(tmp_path / "v", 7)), "nowhere@1.0.0")
     without = far.run("mirror", "nowhere", "--to", yard.url)
-    assert (without.returncode, "token" in without.stderr) == (1, True)
+    assert without.returncode == 2
+    assert "--to-token-file" in without.stderr
+    assert "MODELYARD_MIRROR_TOKEN" in without.stderr
+    unwritable = far.run("mirror", "nowhere", "--to", "file:///proc/x")
+    assert (unwritable.returncode, "/proc/x cannot be written to" in unwritable.stderr) == (1, True)
     assert far.run("mirror", "nowhere", "--to", "ftp://host/path").returncode == 2
     assert far.run("mirror", "nowhere@^9", *to(yard)).returncode == 1
     assert far.run("mirror", "nothing-of-this-name", *to(yard)).returncode == 3
-    gone = far.run("mirror", "nowhere", "--to", "http://127.0.0.1:1")
+    gone = far.run("mirror", "nowhere", "--to", "http://127.0.0.1:1", MODELYARD_MIRROR_TOKEN="any")
     assert (gone.returncode, "127.0.0.1:1" in gone.stderr) == (1, True)

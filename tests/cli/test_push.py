@@ -15,7 +15,9 @@ import numpy as np
 import onnx
 import pytest
 
-from modelyard.client import InvalidRequest, Modelyard
+from modelyard.cli.context import Cli
+from modelyard.cli.pushing import _published
+from modelyard.client import InvalidRequest, Modelyard, Refused
 from modelyard.registry.content.storage import Folder
 from modelyard.registry.formats.kinds import Kind
 from tests.cli.yard import Yard, eventually
@@ -102,6 +104,9 @@ def test_what_there_is_no_version_of_is_refused_where_it_is_written(yard: Yard, 
     refused = yard.run("deploy", "nothing", "single@^2")
     assert refused.returncode == 7
     assert "spec.source  There is no single@^2: the latest version is 1.0.0." in refused.stderr
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps({}))
+    risky = yard.run("deploy", "nothing", str(tmp_path / "m.pkl"), "--engine", "sklearn")
+    assert (risky.returncode, "With --trusted you vouch" in risky.stderr) == (7, True)
     other = yard.run("deploy", "nothing", "single", "--engine", "sklearn")
     assert "The sklearn engine loads one .skops file, and single@latest has none" in other.stderr
 
@@ -109,11 +114,35 @@ def test_what_there_is_no_version_of_is_refused_where_it_is_written(yard: Yard, 
 def test_a_number_is_published_once(yard: Yard, tmp_path: Path) -> None:
     pushed(yard, tmp_path, "once", v1_0_0=1)
     again = yard.ok("push", str(tmp_path / "once-1.0.0"), "once@1.0.0")
-    assert "0 B of it new" in again
+    assert again == "once@1.0.0 was published already, and nothing changed\n"
+    again = yard.ok("push", str(tmp_path / "once-1.0.0"), "once@1.0.0", "--alias", "stable")
+    assert again == "once@1.0.0 was published already; stable points at it\n"
+    refused = yard.run("push", str(tmp_path / "once-1.0.0"), "once@1.0.0", "--framework", "other")
+    assert (refused.returncode, "`modelyard registry edit NAME@VERSION`" in refused.stderr) == (4, True)
     refused = yard.run("push", str(times(2, tmp_path / "other")), "once@1.0.0")
     assert refused.returncode == 4
     assert yard.json("push", str(tmp_path / "other"), "once", "--bump", "minor")["version"] == "1.1.0"
     assert yard.run("push", str(tmp_path / "other"), "once").returncode == 2, "it does not guess the number"
+
+
+def test_a_number_that_somebody_else_took_meanwhile_is_counted_on_from(yard: Yard, tmp_path: Path) -> None:
+    pushed(yard, tmp_path, "raced", v1_0_0=51, v1_1_0=52, v9_0_0=53)
+    manifest = yard.json("registry", "show", "raced@9.0.0")["manifest"]
+    yard.ok("registry", "delete", "raced@9.0.0", "--yes")
+    cli = Cli(url=yard.url, home=yard.home)
+    assert _published(cli, "raced", "1.1.0", "minor", manifest=manifest).version == "1.2.0"
+    with pytest.raises(Refused, match="with other bytes"):
+        _published(cli, "raced", "1.1.0", None, manifest=manifest)
+    cli.client.close()
+
+
+def test_two_that_push_at_once_get_a_number_each(yard: Yard, tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.txt").write_text(name)
+    both = [yard.begin("push", str(tmp_path / f"{name}.txt"), "together", "--bump", "minor") for name in "ab"]
+    said = [pushing.communicate(timeout=60)[0] for pushing in both]
+    assert [pushing.returncode for pushing in both] == [0, 0], said
+    assert {one["version"] for one in yard.json("registry", "versions", "together")} == {"0.1.0", "0.2.0"}
 
 
 def test_files_that_run_code_make_no_version(yard: Yard, tmp_path: Path) -> None:
@@ -123,8 +152,26 @@ def test_files_that_run_code_make_no_version(yard: Yard, tmp_path: Path) -> None
     refused = yard.run("push", str(folder), "bad@1.0.0")
     assert refused.returncode == 7
     assert "weights.safetensors: " in refused.stderr
+    assert "--allow-pickle lets files be in it that run code" in refused.stderr
+    assert "--allow-code" not in refused.stderr
     assert "link: " in refused.stderr
     assert yard.run("registry", "show", "bad").returncode == 3, "nothing was registered for it"
+
+
+def test_what_is_hidden_in_a_folder_is_pushed_only_when_it_is_named(yard: Yard, tmp_path: Path) -> None:
+    folder = times(1, tmp_path / "dots")
+    for name in (".env", ".git/config", ".cfg/keep.json"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("{}")
+    said = yard.ok("push", str(folder), "dots@1.0.0")
+    assert "Left out: .cfg/keep.json, .env, .git/config\n" in said
+    assert yard.json("registry", "show", "dots@1.0.0")["files"] == 2
+    said = yard.ok("push", str(folder), "dots@1.1.0", "--include", ".cfg/", "--include", "*.onnx")
+    assert "Left out: .env, .git/config, about.txt\n" in said
+    said = yard.ok("push", str(folder), "dots@1.2.0", "--include", ".cfg/")
+    assert "Left out: .env, .git/config\n" in said
+    archive = shutil.make_archive(str(tmp_path / "dots-packed"), "zip", folder / ".cfg" / "..", ".cfg")
+    assert "Left out" not in yard.ok("push", archive, "dots@2.0.0")
 
 
 def test_a_pull_is_what_was_pushed_and_goes_on_where_it_was(yard: Yard, tmp_path: Path) -> None:
@@ -156,7 +203,8 @@ def test_damage_in_the_store_is_found_and_mended_by_a_push(yard: Yard, tmp_path:
     assert found.returncode == 1
     assert re.search(r"damaged@1\.0\.0 is damaged in 1 place\(s\)\.\n.*model\.onnx", found.stderr)
     assert "Push the same files as damaged@1.0.0 again" in found.stderr
-    yard.ok("push", str(tmp_path / "damaged-1.0.0"), "damaged@1.0.0")
+    mended = yard.ok("push", str(tmp_path / "damaged-1.0.0"), "damaged@1.0.0")
+    assert re.fullmatch(r"damaged@1\.0\.0 was published already; .* of it was written anew\n", mended)
     assert "is whole" in yard.ok("verify", "damaged@1.0.0")
 
 
@@ -213,7 +261,7 @@ NOWHERE = "/nowhere/at/all"
 def early(yard: Yard, *arguments: str) -> str:
     """What a push says that is refused before it has looked for its files."""
     refused = yard.run("push", NOWHERE, *arguments)
-    assert refused.returncode in (2, 4, 7)
+    assert refused.returncode in (2, 3, 4, 7)
     assert NOWHERE not in refused.stderr
     return " ".join(re.sub("[│╭╮╰╯─]", " ", refused.stderr).split())
 
@@ -225,8 +273,44 @@ def test_all_that_is_wrong_with_the_names_is_said_before_a_file_is_read(yard: Ya
     assert "'latest' is kept by the registry" in said
     assert "'^1' is not an alias" in said
     assert "'stable'" not in said
-    assert "it is no semantic version" in early(yard, "pat@")
-    assert "1.0.0, or --bump" in early(yard, "pat", "--bump", "huge")
+    assert "huge is none of major, minor, patch." in early(yard, "pat", "--bump", "huge")
+    assert "1.0.0, or --bump" in early(yard, "pat")
+
+
+@pytest.mark.parametrize(
+    ("text", "lacks"), [("pat@", "the version after"), ("@1.0.0", "the name before"), ("@", "name")]
+)
+def test_an_empty_variable_in_a_script_is_no_name_and_no_number(yard: Yard, text: str, lacks: str) -> None:
+    assert lacks in early(yard, text)
+    assert yard.run("push", NOWHERE, text).returncode == 2
+
+
+def test_what_the_server_would_refuse_to_be_said_is_refused_before_a_file_is_read(yard: Yard) -> None:
+    said = early(
+        yard, "pat@1.0.0", "--framework", "Torch!", "--licence", "MIT\nor not", "--description", "x" * 4097,
+        "--parent", "nine",
+    )  # fmt: skip
+    assert "framework: 'Torch!' is not a framework's name" in said
+    assert "licence: This has at most 256 printable characters" in said
+    assert "description: A description has at most 4096" in said
+    assert "parent: 'nine' is not a version" in said
+
+
+def test_a_namespace_that_is_not_there_is_said_before_a_file_is_read(yard: Yard) -> None:
+    said = early(yard, "pat@1.0.0", "-n", "nobodys", "--framework", "onnx")
+    assert "There is no namespace nobodys. Make it first: `modelyard namespace create nobodys`." in said
+
+
+def test_a_number_that_stands_for_other_files_is_refused_before_they_are_stored(yard: Yard, tmp_path: Path) -> None:
+    pushed(yard, tmp_path, "taken", v1_0_0=41)
+    other = times(42, tmp_path / "more")
+    (other / "more.txt").write_bytes(b"more " * 999)
+    objects = sorted(path for path in (yard.home / "registry").rglob("*") if path.is_file())
+    refused = yard.run("push", str(other), "taken@1.0.0")
+    assert refused.returncode == 4
+    assert "taken@1.0.0 is published already, with other files: " in refused.stderr
+    assert "(--bump patch)" in refused.stderr
+    assert sorted(path for path in (yard.home / "registry").rglob("*") if path.is_file()) == objects
 
 
 def test_a_number_is_given_or_made_not_both(yard: Yard) -> None:
@@ -316,7 +400,8 @@ def test_a_folder_that_is_not_the_servers_store_is_not_taken_for_it(yard: Yard, 
 def test_a_version_keeps_what_it_was_trusted_with(yard: Yard, tmp_path: Path) -> None:
     folder = times(1, tmp_path / "coded")
     (folder / "tool.py").write_text("print()\n")
-    assert yard.run("push", str(folder), "coded@1.0.0").returncode == 7
+    refused = yard.run("push", str(folder), "coded@1.0.0")
+    assert (refused.returncode, "--allow-code lets source code be in it." in refused.stderr) == (7, True)
     yard.ok("push", str(folder), "coded@1.0.0", "--allow-code", "--allow-pickle")
     assert yard.json("registry", "show", "coded@1.0.0")["trust"] == ["code"]
     assert re.search(r"\nTrusted +code\n", yard.ok("registry", "show", "coded@1.0.0"))

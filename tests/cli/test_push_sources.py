@@ -158,6 +158,9 @@ def test_a_push_that_is_cut_off_goes_on_where_it_was(
 
     server.sending = sending
     output, _ = pushing.communicate(timeout=60)
+    if how is signal.SIGINT:
+        assert pushing.returncode == 130, output
+        assert "Interrupted. Run it again: it goes on where it was.\n" in output
     assert pushing.returncode != 0, output
     assert len([path for path in cache.iterdir() if path.is_dir()]) == 1
     before = server.sent
@@ -173,14 +176,14 @@ def test_a_version_of_another_registry_is_taken_over(yard: Yard, cache: Path, tm
     token = (yard.home / "admin.token").read_text().strip()
     place = f"127.0.0.1:{yard.port}"
     source = f"registry://{place}/given@stable"
-    done = yard.run("push", source, "taken@1.0.0", MODELYARD_SOURCE_TOKEN=f"other:1=x, {place}={token}")
+    done = yard.run("push", source, "taken-over@1.0.0", MODELYARD_SOURCE_TOKEN=f"other:1=x, {place}={token}")
     assert done.returncode == 0, done.stderr
-    given, taken = (yard.json("registry", "show", one) for one in ("given@1.2.0", "taken@1.0.0"))
+    given, taken = (yard.json("registry", "show", one) for one in ("given@1.2.0", "taken-over@1.0.0"))
     assert given["manifest"] == taken["manifest"]
     assert taken["lineage"]["source"] == f"registry://127.0.0.1:{yard.port}/given@1.2.0"
-    refused = yard.run("push", source, "taken@1.1.0", MODELYARD_SOURCE_TOKEN=f"{place}=wrong")
+    refused = yard.run("push", source, "taken-over@1.1.0", MODELYARD_SOURCE_TOKEN=f"{place}=wrong")
     assert "MODELYARD_SOURCE_TOKEN" in refused.stderr
     assert "wrong" not in refused.stderr
-    unbound = yard.run("push", source, "taken@1.1.0", MODELYARD_SOURCE_TOKEN=token)
+    unbound = yard.run("push", source, "taken-over@1.1.0", MODELYARD_SOURCE_TOKEN=token)
     assert f"does not say to whom it goes: write {place}=TOKEN" in unbound.stderr
     assert token not in unbound.stderr

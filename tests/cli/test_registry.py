@@ -145,3 +145,18 @@ async def test_the_async_client_drives_it_too(yard: Yard) -> None:
             await shelf.delete_version("asdk-r", "1.0.0")
         with pytest.raises(NotFound):
             await shelf.resolve("asdk-r", "^2")
+
+
+def test_what_is_said_of_a_model_and_of_a_version_is_edited_and_the_rest_stays(yard: Yard) -> None:
+    yard.ok("register", "edited", "--description", "old", "--label", "a=1", "--label", "b=2", "--task", "reading")
+    publish(yard, "edited", "1.0.0", metrics={"f1": 0.5, "auc": 0.5})
+    said = yard.ok("registry", "edit", "edited", "--description", "new", "--label", "a=", "--label", "c=3")
+    assert said == "edited is changed: description, labels\n"
+    model = yard.json("registry", "show", "edited")
+    assert (model["description"], model["task"], model["labels"]) == ("new", "reading", {"b": "2", "c": "3"})
+    assert "edited@1.0.0 is changed: metrics" in yard.ok(
+        "registry", "edit", "edited@latest", "--metric", "f1=0.75", "--metric", "auc="
+    )
+    assert yard.json("registry", "show", "edited@1.0.0")["metrics"] == {"f1": 0.75}
+    for wrong in (("edited", "--metric", "f1=1"), ("edited@1.0.0", "--series", "x"), ("edited",)):
+        assert yard.run("registry", "edit", *wrong).returncode == 2

@@ -47,6 +47,9 @@ def test_a_secret_signs_for_a_server_that_has_it(yard: Yard, tmp_path: Path) -> 
     place.mkdir(exist_ok=True)
     shutil.copy2(secret, place)
     yard.ok("keys", "trust", "cli-secret", "--hmac")
+    for wrong in (("keys", "trust", "cli-secret", str(secret)), ("sign", "closed@1.0.0", "--key", str(secret))):
+        refused = yard.run(*wrong)
+        assert (refused.returncode, "--hmac" in refused.stderr) == (2, True)
     yard.ok("sign", "closed@1.0.0", "--key", str(secret), "--hmac")
     assert "signed by cli-secret" in yard.ok("verify", "closed")
     assert yard.json("keys", "list")[-1]["public_key"] == ""
@@ -66,11 +69,16 @@ def test_what_is_required_is_said_where_it_is_missing_and_what_was_revoked_is_wo
     yard.ok("push", str(times(1, tmp_path / "m")), "strict@1.0.0", *here)
     private, public = keys.generate(tmp_path, "release")
     yard.ok("keys", "trust", "release", str(public), *here)
+    both = yard.run("keys", "require", "--on", "--off", *here)
+    assert (both.returncode, "Give --on or --off, not both" in both.stderr) == (2, True)
     assert "served from signed versions only" in yard.ok("keys", "require", "--on", *here)
     refused = yard.run("deploy", "served", "strict@1.0.0", *here)
     assert (refused.returncode, "spec.source  strict@1.0.0 is not signed" in refused.stderr) == (7, True)
     yard.ok("sign", "strict", "--key", str(private), *here)
-    assert "release is revoked" in yard.ok("keys", "revoke", "release", "--reason", "stolen", *here)
+    yard.ok("deploy", "served", "strict@1.0.0", *here)
+    revoked = yard.ok("keys", "revoke", "release", "--reason", "stolen", *here)
+    assert "release is revoked" in revoked
+    assert "would not start again: served." in revoked
     assert re.search(r"release +openssf .* revoked .* ago by admin: stolen\n", yard.ok("keys", "list", *here))
     assert re.search(
         r"not signed \(release: The key was revoked .* by admin: stolen\)", yard.ok("verify", "strict", *here)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -21,9 +23,13 @@ COMMAND = [sys.executable, "-m", "modelyard.cli.main"]
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """One that is none of those that the system gives away by itself, nor another test process's."""
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 10
+    while True:
+        port = 20_000 + 1000 * process + secrets.randbelow(1000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("0.0.0.0", port))
+            return port
 
 
 def eventually(condition: Callable[[], Any], what: str, seconds: float = 20.0) -> Any:

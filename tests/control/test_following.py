@@ -11,11 +11,11 @@ import pytest
 
 from modelyard.control import following
 from modelyard.control.following import ACTOR, Follower
-from modelyard.control.ports import Resolved
+from modelyard.control.ports import EventQuery, Page, Resolved
 from modelyard.control.service import Caller
 from modelyard.domain import commands
-from modelyard.domain.errors import Refused, Unavailable
-from modelyard.domain.model import Model, Revision
+from modelyard.domain.errors import InvalidRequest, ModelyardError, Problem, Refused, Unavailable
+from modelyard.domain.model import Event, Model, Revision
 from modelyard.domain.names import Registered
 from modelyard.domain.spec import Artifact, Engine, Follow, Spec
 from tests.domain.world import World
@@ -41,10 +41,12 @@ class Fleet:
     models: dict[str, Model] = field(default_factory=dict)
     means: str | None = "1.0.0"
     refuse: set[str] = field(default_factory=set)
+    refusal: ModelyardError = field(default_factory=lambda: Refused("deleting", "It is being deleted."))
     looks: int = 0
     unavailable: bool = False
     callers: list[Caller] = field(default_factory=list)
     laid_out_ahead: set[tuple[str, str]] = field(default_factory=set)
+    events: list[Event] = field(default_factory=list)
 
     def add(self, *models: Model) -> None:
         self.models.update({m.uid: m for m in models})
@@ -73,10 +75,17 @@ class Fleet:
         self, namespace: str, name: str, revise: Callable[[Model], Awaitable[Spec]], caller: Caller, **_: Any
     ) -> None:
         if name in self.refuse:
-            raise Refused("busy", "Not now.")
+            raise self.refusal
         now = next(m for m in self.models.values() if m.name == name)
         self.models[now.uid] = replace(now, spec=await revise(now))
         self.callers.append(caller)
+
+    async def list_events(self, query: EventQuery) -> Page[Event]:
+        return Page(tuple(e for e in reversed(self.events) if e.model_uid == query.model_uid))
+
+    async def tell_stuck(self, model: Model, version: str, why: str, caller: Caller) -> None:
+        asked = replace(World().asked(), actor=caller.actor)
+        self.events += commands.cannot_follow(model, version, why, asked).events
 
     def made_of(self, name: str) -> str:
         found = next(m for m in self.models.values() if m.name == name).spec.artifact
@@ -116,6 +125,31 @@ async def test_one_that_cannot_be_rolled_holds_up_no_other_and_is_tried_again() 
     fleet.refuse.clear()
     await fleet.follower().look()
     assert fleet.made_of("a") == "1.1.0"
+
+
+async def test_an_event_says_once_why_a_model_cannot_follow() -> None:
+    missing = InvalidRequest([Problem("spec.source", "no_entry", "pat@stable has no .onnx file.")])
+    fleet = Fleet(means="2.0.0", refuse={"a"}, refusal=missing)
+    fleet.add(model("a"))
+    follower = fleet.follower()
+    await follower.look()
+    await follower.look()
+    await fleet.follower().look()  # a later process
+    (event,) = fleet.events
+    assert (event.type, event.actor, event.data) == ("CannotFollow", ACTOR, {"version": "2.0.0"})
+    assert event.message == "pat@stable means 2.0.0 now, and the model cannot follow: pat@stable has no .onnx file."
+    fleet.refusal = Refused("unsigned", "2.0.0 is not signed.")
+    await follower.look()
+    fleet.means = "2.0.1"
+    await follower.look()
+    assert [e.data["version"] for e in fleet.events] == ["2.0.0", "2.0.0", "2.0.1"], "another reason, another version"
+
+
+async def test_what_passes_by_itself_is_no_event() -> None:
+    fleet = Fleet(means="2.0.0", refuse={"a"}, refusal=Unavailable())
+    fleet.add(model("a"))
+    await fleet.follower().look()
+    assert fleet.events == []
 
 
 async def test_others_sites_those_that_are_only_offered_and_removed_aliases_are_left_alone() -> None:

@@ -9,8 +9,10 @@ import pytest
 
 from modelyard.domain.effects import needs_new_instances
 from modelyard.domain.spec import (
+    Artifact,
     Container,
     Engine,
+    Follow,
     HealthCheck,
     Limits,
     Replicas,
@@ -20,6 +22,7 @@ from modelyard.domain.spec import (
 from modelyard.domain.validation import spec_problems
 
 MOCK = Spec(engine=Engine.MOCK)
+DIGITS = Artifact(version="1.0.0", manifest="sha256:" + "1" * 64, entry="digits.onnx")
 ONNX = Spec(engine=Engine.ONNX, source="file:///m.onnx")
 
 
@@ -50,6 +53,7 @@ def test_all_problems_are_reported_at_once() -> None:
         (replace(ONNX, source="s3://b/k"), "source", "invalid_source"),
         (replace(ONNX, source="file:///a/../b"), "source", "invalid_source"),
         (replace(ONNX, source="digits@stable"), "source", "unresolved_source"),
+        (replace(ONNX, source="digits@1.0.0", artifact=DIGITS, follow=Follow.AUTO), "follow", "nothing_to_follow"),
         (Spec(engine=Engine.SKLEARN, source="file:///m.PKL"), "source", "untrusted_pickle"),
         (replace(ONNX, options={"x": 1}), "options.x", "unknown_option"),
         (Spec(engine=Engine.COMMAND), "options.command", "required"),

@@ -90,12 +90,17 @@ def test_progress_never_goes_back_within_a_phase_and_begins_anew_with_the_next()
     assert (after.done, after.total, after.seconds_left) == (0, None, None)
 
 
+def test_one_that_has_succeeded_has_moved_all_of_the_version_and_is_in_no_phase() -> None:
+    over = succeed(enter(take_up(transfer(), "c", NOW), Phase.PUBLISHING, NOW), NOW, 7)
+    assert (over.phase, over.done, over.total, over.is_over) == (None, 7, 7, True)
+
+
 def test_cancelling_says_no_to_what_is_over_and_to_what_is_as_good_as_done() -> None:
     running = take_up(transfer(), "c", NOW)
     cancelled = cancel(running, "admin", NOW)
     assert (cancelled.state, cancelled.claim) == (TransferState.CANCELLED, "")
     assert cancel(cancelled, "another", NOW) is cancelled
-    for over in (succeed(running, NOW), fail(running, AWAY, NOW)):
+    for over in (succeed(running, NOW, 7), fail(running, AWAY, NOW)):
         with pytest.raises(Refused, match="already"):
             cancel(over, "admin", NOW)
     publishing = enter(running, Phase.PUBLISHING, NOW)

@@ -22,7 +22,7 @@ LOST = 10 * 2**20
 
 @pytest.fixture
 def yard() -> Iterator[Yard]:
-    made = Yard()
+    made = Yard(environment={"MODELYARD_IMPORT_HOSTS": "127.0.0.1"})
     try:
         made.ok("up", "--detach")
         yield made

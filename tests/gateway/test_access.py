@@ -8,6 +8,7 @@ import sys
 
 import aiohttp
 import pytest
+from tests.cli.yard import free_port
 
 from modelyard.gateway.access import Access
 
@@ -60,7 +61,7 @@ def test_another_address_without_a_token_is_refused(own_gateway, inherited):
         if inherited:
             environment["MODELYARD_LISTEN_FD"] = str(listener.fileno())
         else:
-            environment |= {"MODELYARD_HOST": "0.0.0.0", "MODELYARD_PORT": str(own_gateway.port + 1)}
+            environment |= {"MODELYARD_HOST": "0.0.0.0", "MODELYARD_PORT": str(free_port())}
         ended = subprocess.run(
             [sys.executable, "-m", "modelyard.gateway"], env=environment, pass_fds=[listener.fileno()],
             capture_output=True, text=True, timeout=20, check=False,

@@ -9,24 +9,28 @@ import tarfile
 import threading
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 import sqlalchemy as sa
+from onnx import helper as f
 
 from modelyard.control.ports import Idempotency
 from modelyard.domain.errors import AlreadyExists, IdempotencyMismatch, InvalidRequest, NotFound, Refused, Unavailable
 from modelyard.domain.model import Namespace
-from modelyard.domain.registry import Notes
+from modelyard.domain.registry import Framework, Identity, Notes, Signature, Tensor
 from modelyard.domain.transfers import MAX_ATTEMPTS, Bump, Phase, Transfer, TransferState, take_up
 from modelyard.registry import carrying, importing, imports
 from modelyard.registry.carrying import Haul, Office
 from modelyard.registry.room import NoSpace
+from modelyard.registry.sources.patience import Lasting
 from modelyard.store import SqlStore
 from modelyard.store.tables import transfers
-from tests.registry.carrier import House, Origin, order
+from tests.registry.carrier import NO_CONTENT, House, Origin, order
 from tests.registry.shelves import ME
 from tests.store.changes import EPOCH
 
@@ -56,8 +60,29 @@ async def test_a_source_becomes_a_version_with_all_that_was_said_of_it(house: Ho
     version = await house.shelves.catalog.version("default", "pat", "1.0.0")
     assert version.identity.content.manifest == over.manifest
     assert version.identity.content.size == 7000
+    assert (over.phase, over.done, over.total) == (None, 7000, 7000)
     assert (version.notes, version.published_by, version.reason) == (wanted.notes, ME.actor, ME.reason)
     assert (await house.shelves.catalog.alias("default", "pat", "stable")).version == "1.0.0"
+
+
+async def test_an_onnx_model_says_itself_what_it_is_made_with_and_takes_where_the_order_does_not(house: House) -> None:
+    tensors = [f.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None, 2]) for name in ("x", "y", "y")]
+    for number, outputs in (("1.0.0", tensors[1:2]), ("1.1.0", tensors[1:])):
+        graph = f.make_graph([f.make_node("Identity", ["x"], ["y"])], "g", tensors[:1], outputs)
+        model = f.make_model(graph, opset_imports=[f.make_opsetid("", 17)], ir_version=9)
+        house.origin.files = {f"m{number}.onnx": model.SerializeToString()}
+        over = await house.over(await house.begin(made=order(number)))
+        assert (over.state, over.error) == (TransferState.SUCCEEDED, None)
+    said = (await house.shelves.catalog.version("default", "pat", "1.0.0")).identity
+    assert said.framework == Framework(name="onnx", version="opset 17")
+    ends = [Tensor(name=name, datatype="FP32", shape=(-1, 2)) for name in ("x", "y")]
+    assert said.signature == Signature(inputs=(ends[0],), outputs=(ends[1],))
+    assert over.version == "1.1.0"
+    unsaid = (await house.shelves.catalog.version("default", "pat", "1.1.0")).identity
+    assert unsaid.signature == Signature(), "two outputs of one name are no signature"
+    own = Identity(content=NO_CONTENT, framework=Framework(name="mine"))
+    await house.over(await house.begin(made=replace(order("2.0.0"), identity=own)))
+    assert (await house.shelves.catalog.version("default", "pat", "2.0.0")).identity.framework == own.framework
 
 
 async def test_patterns_choose_what_is_fetched_and_published(house: House) -> None:
@@ -148,6 +173,14 @@ async def test_what_does_not_pass_fails_after_five_attempts(house: House) -> Non
     assert (over.state, over.attempt, house.origin.fetches) == (TransferState.FAILED, MAX_ATTEMPTS, MAX_ATTEMPTS)
     assert over.error is not None
     assert (over.error.code, over.error.message) == ("unavailable", "The host is away.")
+
+
+async def test_what_only_a_person_can_mend_fails_at_once(house: House) -> None:
+    house.origin.errors = [Lasting("There are no credentials.")]
+    over = await house.over(await house.begin())
+    assert (over.state, over.attempt, house.origin.fetches) == (TransferState.FAILED, 1, 1)
+    assert over.error is not None
+    assert (over.error.code, over.error.message) == ("unavailable", "There are no credentials.")
 
 
 async def test_a_fault_of_ours_fails_without_telling_what_is_nobodys_business(house: House) -> None:

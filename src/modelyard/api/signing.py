@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Response
 
 from modelyard.api import schemas
-from modelyard.api.context import Authorized, CallerDep, Reason, answer, by
+from modelyard.api.context import Authorized, CallerDep, Reason, Services, answer, by
 from modelyard.domain import signing as domain
 from modelyard.domain.names import DEFAULT_NAMESPACE
 from modelyard.registry.signing.signatures import Verdict, Verification
@@ -97,17 +97,19 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
         trusted, new = await services.signatures.trust(ns, key, body.kind, body.public_key, by(caller, body.reason))
         return answer(_key_out(trusted), 201 if new else 200)
 
-    @router.delete("/keys/{key}", response_model=schemas.TrustedKey, summary="Revoke a key")
+    @router.delete("/keys/{key}", response_model=schemas.RevokedKey, summary="Revoke a key")
     async def revoke_key(
         key: KeyName, ns: Namespace, caller: CallerDep, services: Authorized, reason: Reason = ""
     ) -> Response:
         """For good. All that it has signed counts as unsigned at once; what runs of that goes on until it ends."""
-        return answer(_key_out(await services.signatures.revoke(ns, key, by(caller, reason))))
+        revoked = await services.signatures.revoke(ns, key, by(caller, reason))
+        stuck = await services.models.not_startable(ns)
+        return answer(schemas.RevokedKey(**_key_out(revoked).model_dump(), not_startable=stuck))
 
     @router.get("/policy", response_model=schemas.SignaturePolicy, summary="Whether signatures are required")
     async def get_policy(ns: Namespace, services: Authorized) -> Response:
         ring = await services.signatures.ring(ns)
-        return answer(schemas.SignaturePolicy(require_signature=ring.required))
+        return answer(await _policy_out(ns, ring.required, services))
 
     @router.put("/policy", response_model=schemas.SignaturePolicy, summary="Say whether signatures are required")
     async def set_policy(
@@ -117,9 +119,14 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
         from nothing else: no files, no commands (of an engine or a health check), no working folder, and no variables
         but those that bring no code. What runs goes on, but is not started again."""
         required = await services.signatures.require(ns, body.require_signature, by(caller, body.reason))
-        return answer(schemas.SignaturePolicy(require_signature=required))
+        return answer(await _policy_out(ns, required, services))
 
     return router
+
+
+async def _policy_out(namespace: str, required: bool, services: Services) -> schemas.SignaturePolicy:
+    stuck = await services.models.not_startable(namespace) if required else []
+    return schemas.SignaturePolicy(require_signature=required, not_startable=stuck)
 
 
 def _key_out(key: domain.TrustedKey) -> schemas.TrustedKey:

@@ -16,7 +16,7 @@ import typer
 
 from modelyard.cli.context import REGISTRY, Cli, DryRunOption, command
 from modelyard.cli.problems import CliError
-from modelyard.cli.progress import moving
+from modelyard.cli.progress import moving, resumable
 from modelyard.cli.registry import signers, split_pick
 from modelyard.cli.stores import registry_errors, store_of
 from modelyard.cli.views import amount
@@ -59,7 +59,11 @@ def pull(
     folder = to if to is not None else Path(f"{model}-{found.version}")
     storage, is_near = store_of(cli)
     near = _near(cli, model, folder, is_near=is_near)
-    with registry_errors(f"{folder} has other files."), moving(cli, f"Pulling {model}@{found.version}") as progress:
+    with (
+        resumable(cli),
+        registry_errors(f"{folder} has other files."),
+        moving(cli, f"Pulling {model}@{found.version}") as progress,
+    ):
         pulled = fetch(storage, found.manifest, folder, overwrite=force, near=near, progress=progress)
     fresh = f"{amount(pulled.written)} written, {amount(pulled.fetched)} fetched" if pulled.written else "all there"
     cli.say(f"{model}@{found.version} is in {folder}: {amount(pulled.size)} in {pulled.files} file(s), {fresh}")
@@ -140,6 +144,8 @@ def clean_up(
     would = "would be " if dry_run else ""
     text = f"{done.removed} version(s) {would}removed from the cache, {amount(done.freed)} {would}freed"
     left = f"{text}; {amount(done.size)} in {done.folders} version(s) are left"
+    if done.limit is None:
+        left += "; no limit is set (--max-size-gb, or MODELYARD_CACHE_SIZE)"
     cli.show(done.raw, lambda: f"{left}\n{why_kept(done)}" if done.over else left)
 
 
@@ -147,7 +153,8 @@ def _near(cli: Cli, model: str, folder: Path, *, is_near: bool) -> dict[Path, li
     """Folders that may hold other versions, with the manifests of those: what these have is not fetched."""
     near: dict[Path, list[str]] = {}
     for version in islice(cli.client.registry.versions(model, page_size=_OTHERS), _OTHERS):
-        for place in (folder, Path(f"{model}-{version.version}")):
+        called = f"{model}-{version.version}"
+        for place in dict.fromkeys((folder.absolute(), folder.absolute().parent / called, Path(called).absolute())):
             if place.is_dir():
                 near.setdefault(place, []).append(version.manifest)
     if is_near:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -51,7 +51,9 @@ def check_names(model: str, number: str | None, bump: str | None, aliases: Seque
     from modelyard.domain.registry import LATEST
     from modelyard.domain.registry_rules import alias_complaint, version_complaint
 
-    if number is None and bump not in PARTS:
+    if bump is not None and bump not in PARTS:
+        raise typer.BadParameter(f"{bump} is none of {', '.join(PARTS)}.", param_hint="--bump")
+    if number is None and bump is None:
         raise typer.BadParameter(f"Say which version this is: {model}@1.0.0, or --bump {', '.join(PARTS)}.")
     if number is not None and bump is not None:
         raise typer.BadParameter(f"The number is {number} already.", param_hint="--bump")
@@ -62,6 +64,26 @@ def check_names(model: str, number: str | None, bump: str | None, aliases: Seque
         complaints.append(kept if alias == LATEST else alias_complaint(alias))
     if wrong := [complaint for complaint in complaints if complaint]:
         raise CliError("This makes no version.", log="\n".join(wrong), exit_code=ExitCode.INVALID)
+
+
+def check_about(about: Mapping[str, Any]) -> None:
+    """Raises CliError with what the server would refuse of what is to be said of a version."""
+    from modelyard.domain import registry_rules as rules
+
+    framework, lineage = about.get("framework") or {}, about.get("lineage") or {}
+    checks: list[tuple[str, object, Callable[[str], str | None]]] = [
+        ("framework", framework.get("name"), rules.framework_complaint),
+        ("framework's version", framework.get("version"), rules.line_complaint),
+        ("licence", about.get("licence"), rules.line_complaint),
+        ("description", about.get("description"), rules.description_complaint),
+        ("card", about.get("card"), rules.card_complaint),
+        ("parent", lineage.get("parent"), rules.parent_complaint),
+        *((key, lineage.get(key), rules.line_complaint) for key in ("dataset", "training_run", "code_revision")),
+    ]
+    # What is no text the server says.
+    wrong = [f"{what}: {said}" for what, text, rule in checks if isinstance(text, str) and (said := rule(text))]
+    if wrong:
+        raise CliError("This cannot be said of a version.", log="\n".join(wrong), exit_code=ExitCode.INVALID)
 
 
 def numbers_of(texts: Sequence[str]) -> dict[str, float]:

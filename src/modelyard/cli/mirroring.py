@@ -13,7 +13,7 @@ import typer
 
 from modelyard.cli.context import REGISTRY, Cli, DryRunOption, ReasonOption, command
 from modelyard.cli.problems import CliError
-from modelyard.cli.progress import moving
+from modelyard.cli.progress import moving, resumable
 from modelyard.cli.registry import split_pick
 from modelyard.cli.stores import store_of
 from modelyard.cli.views import amount, table
@@ -85,8 +85,8 @@ def mirror(
     token = to_token_file.read_text().strip() if to_token_file else os.environ.get(TOKEN, "")
     if to.startswith("oci://") and len({version.name for version in chosen}) > 1:
         raise typer.BadParameter("A repository of images has the versions of one model.", param_hint="--to")
-    with ExitStack() as stack:
-        target = _target(cli, to, token, reason, stack)
+    with resumable(cli), ExitStack() as stack:
+        target = _target(cli, to, token, reason, stack, dry_run=dry_run)
         source, _ = store_of(cli)
         if isinstance(source, Remote):
             stack.callback(source.close)
@@ -157,13 +157,16 @@ def _pointing(cli: Cli, versions: Sequence[ModelVersion]) -> dict[tuple[str, str
 # ------------------------------------------------------------------------------------------- where to
 
 
-def _target(cli: Cli, to: str, token: str, reason: str, stack: ExitStack) -> Target:
-    """Raises typer.BadParameter."""
+def _target(cli: Cli, to: str, token: str, reason: str, stack: ExitStack, *, dry_run: bool) -> Target:
+    """Raises typer.BadParameter and, of a folder that cannot be made, CliError."""
     from modelyard.domain.errors import InvalidRequest
 
     scheme = to.partition("://")[0]
     try:
         if scheme in ("http", "https"):
+            if not token:
+                message = f"The other Modelyard wants a token of its own: give --to-token-file, or {TOKEN}."
+                raise typer.BadParameter(message, param_hint="--to-token-file")
             return _yard(cli, to, token, reason, stack)
         if scheme == "oci":
             from modelyard.registry.oci.references import parse
@@ -173,10 +176,22 @@ def _target(cli: Cli, to: str, token: str, reason: str, stack: ExitStack) -> Tar
                 raise typer.BadParameter("Leave the tag out: each version has its own.", param_hint="--to")
             return _Images(repository)
         from modelyard.registry.content.locations import store_at
+        from modelyard.registry.content.storage import Folder
 
-        return _Store(store_at(to))
+        store = store_at(to)
+        if isinstance(store, Folder) and not dry_run:
+            _make(store.root)
+        return _Store(store)
     except InvalidRequest as error:
         raise typer.BadParameter(error.problems[0].message, param_hint="--to") from error
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        hint = "Name a folder that this user may make, or write to."
+        raise CliError(f"{folder} cannot be written to: {error.strerror or error}.", hint=hint) from error
 
 
 def _yard(cli: Cli, to: str, token: str, reason: str, stack: ExitStack) -> Target:

@@ -119,8 +119,14 @@ def _hint(error: ModelyardError) -> str:
         return "`modelyard list -A` shows which models there are." if missing else ""
     if isinstance(error, client.VersionConflict):
         return "Somebody changed it in between: look at it again, and repeat the command."
+    if any(field.code == "untrusted_pickle" for field in error.errors):
+        return "With --trusted you vouch for the code that loading it runs."
+    if error.code == "version_exists" and "can be changed" in error.detail:
+        return "`modelyard registry edit NAME@VERSION` changes what is said of it."
     if any(field.path == "acknowledge_restart" for field in error.errors):
         return "With --acknowledge-restart it is done; with --dry-run it says what changes."
+    if error.code == "already_exists" and "transfer" in error.detail:
+        return "`modelyard transfers list --running` shows it."
     if error.code == "already_exists" and "registered" not in error.detail:
         return "`modelyard apply` changes a model that exists."
     return ""

@@ -64,6 +64,16 @@ def moving(cli: Cli, text: str) -> Generator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(task, completed=done, total=total or None)
 
 
+@contextmanager
+def resumable(cli: Cli) -> Generator[None]:
+    """Around what leaves behind what it has done when it is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        cli.err.print("Interrupted. Run it again: it goes on where it was.", soft_wrap=True)
+        raise
+
+
 def _quarters(cli: Cli, text: str) -> Callable[[int, int], None]:
     told = -1
 

@@ -150,17 +150,16 @@ def _found(folder: Path) -> dict[str, Any]:
 
 def said_by(model: Path) -> dict[str, Any]:
     """The framework and the signature that an ONNX model has in its file."""
-    from modelyard.registry.formats.interface import End, interface_of
-    from modelyard.registry.formats.parts import Malformed
+    from modelyard.domain.registry import Tensor
+    from modelyard.registry.formats.interface import told_by
 
-    try:
-        interface = interface_of(model)
-    except (Malformed, OSError):
-        return {}  # the push says what is wrong with it
+    framework, said = told_by(model)
+    if framework is None:
+        return {}
 
-    def listed(ends: tuple[End, ...]) -> list[dict[str, Any]]:
-        return [{"name": end.name, "datatype": end.datatype, "shape": list(end.shape)} for end in ends]
+    def listed(tensors: tuple[Tensor, ...]) -> list[dict[str, Any]]:
+        return [{"name": t.name, "datatype": t.datatype, "shape": list(t.shape)} for t in tensors]
 
-    framework = {"name": "onnx", "version": f"opset {interface.opset}" if interface.opset else ""}
-    signature = {"inputs": listed(interface.inputs), "outputs": listed(interface.outputs)}
-    return {"framework": framework, **({"signature": signature} if any(signature.values()) else {})}
+    signature = {"inputs": listed(said.inputs), "outputs": listed(said.outputs)}
+    made_with = {"name": framework.name, "version": framework.version}
+    return {"framework": made_with, **({"signature": signature} if any(signature.values()) else {})}

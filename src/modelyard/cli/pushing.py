@@ -28,13 +28,14 @@ from modelyard.cli.metadata import (
     ParentOption,
     RevisionOption,
     RunOption,
+    check_about,
     check_names,
     framework_of,
     numbers_of,
     text_of,
 )
 from modelyard.cli.problems import CliError, ExitCode
-from modelyard.cli.progress import moving
+from modelyard.cli.progress import moving, resumable
 from modelyard.cli.projects import PROJECT, Project, project_of, said_by
 from modelyard.cli.registry import split_pick
 from modelyard.cli.specs import pairs, pruned
@@ -48,6 +49,16 @@ if TYPE_CHECKING:
     from modelyard.registry.importing import Source
 
 _LEAVE_OUT = "--exclude PATTERN leaves files out, --include PATTERN names those that are wanted."
+# By the code of what is wrong with a file.
+_TRUST = {
+    "code_refused": "--allow-code lets source code be in it.",
+    **dict.fromkeys(
+        ("pickle_refused", "program_refused", "untrusted_types"),
+        "--allow-pickle lets files be in it that run code when they are loaded, if you trust them.",
+    ),
+}
+# Others may take so many numbers, less one, while this one is being stored.
+_TRIES = 5
 # So many lower versions a new one is compared with.
 _LOWER = 2
 
@@ -103,9 +114,9 @@ def push(
     reason: ReasonOption = "",
 ) -> None:
     """Store files as a new version of a registered model. What earlier versions have already is not stored again."""
+    from modelyard.cli.hidden import picking_of
     from modelyard.domain.registry_rules import MAX_SOURCE
     from modelyard.registry.importing import Trust, brought
-    from modelyard.registry.sources.picking import Picking
 
     project = project_of(source)
     model, number = _called(name, bump, project)
@@ -126,19 +137,22 @@ def push(
         "trust": [word for word, is_given in trusted.items() if is_given or (project and word in project.trust)],
     })  # fmt: skip
     about = _merged(project.about if project else {}, given)
+    check_about(about)
     registered = _registered(cli, model)
     number = number or _next(registered, bump or "")
     there = _version_there(cli, model, number) if registered else None
     storage, _ = store_of(cli)
     shelf = cli.client.registry
     left_out = (*(exclude or ()), *(project.exclude if project else ()))
-    picking = Picking(include=tuple(include or ()), exclude=left_out)
+    picking = picking_of(source, include or (), left_out)
     trust = Trust(**{word: word in about.get("trust", ()) for word in trusted})
     with (
-        registry_errors("These files make no version.", hint=_LEAVE_OUT),
+        resumable(cli),
+        registry_errors("These files make no version.", hint=_LEAVE_OUT, hints=_TRUST),
         # What was fetched stays until it is published.
         brought(source, trust, lambda text: moving(cli, text), cli.say, picking) as files,
     ):  # fmt: skip
+        _check_alike(f"{model}@{number}", there, files)
         like = _alike(cli, model, number, about.get("lineage", {}).get("parent", "")) if registered else []
         # Its own parts are where they are, if it is there already.
         like += [there.manifest] if there else []
@@ -149,10 +163,14 @@ def push(
             is_same = there is not None and there.manifest == pushed.manifest
             origin = there.lineage.get("source", "") if there and is_same else files.origin[:MAX_SOURCE]
         about = _merged({**_said(files), **about}, {"lineage": {"source": origin}})
-        version = shelf.publish(model, number, manifest=pushed.manifest, reason=reason, **about)
+        version = _published(cli, model, number, bump, manifest=pushed.manifest, reason=reason, **about)
+    number = version.version
     for one in aliases:
         shelf.set_alias(model, one, number, reason=reason)
-    cli.say(f"{model}@{number} is published: {_amount(pushed)}")
+    if there is not None and (there.version, there.manifest) == (number, pushed.manifest):
+        cli.say(f"{model}@{number} was published already{_again(pushed, aliases)}")
+    else:
+        cli.say(f"{model}@{number} is published: {_amount(pushed)}")
     if cli.is_plain:
         cli.show({**version.raw, "written": pushed.written}, lambda: "")
 
@@ -183,16 +201,40 @@ def _check_source(source: str, origin: str | None) -> None:
 
 
 def _registered(cli: Cli, model: str) -> RegisteredModel | None:
-    """The model, if it is there. Raises CliError for one that is deleted."""
+    """The model, if it is there. Raises CliError for one that is deleted, or could not be made."""
     from modelyard.client import NotFound
 
     try:
         found = cli.client.registry.get(model)
     except NotFound:
+        _check_namespace(cli)
         return None
     if found.deleted_at is not None:
         raise _deleted(model)
     return found
+
+
+def _check_namespace(cli: Cli) -> None:
+    from modelyard.client import NotFound
+
+    namespace = cli.client.namespace
+    try:
+        cli.client.namespaces.get(namespace)
+    except NotFound as error:
+        hint = f"Make it first: `modelyard namespace create {namespace}`."
+        raise CliError(f"There is no namespace {namespace}.", hint=hint, exit_code=ExitCode.NOT_FOUND) from error
+
+
+def _check_alike(what: str, there: ModelVersion | None, files: Source) -> None:
+    """Raises CliError where the number stands for other files already, as far as that is seen before they are read."""
+    if there is None or (int(there.size), there.files) == (files.size, len(files.found)):
+        return
+    raise CliError(
+        f"{what} is published already, with other files: {amount(int(there.size))} in {there.files} file(s), and these "
+        f"are {amount(files.size)} in {len(files.found)}.",
+        hint="Published versions never change: publish these under the next number (--bump patch).",
+        exit_code=ExitCode.REFUSED,
+    )
 
 
 def _version_there(cli: Cli, model: str, number: str) -> ModelVersion | None:
@@ -238,13 +280,18 @@ def _merged(about: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any
 
 
 def _ensure_registered(cli: Cli, model: str, reason: str) -> None:
-    from modelyard.client import NotFound
+    from modelyard.client import NotFound, Refused
 
     shelf = cli.client.registry
     try:
         shelf.get(model)
     except NotFound:
-        shelf.register(model, reason=reason)
+        try:
+            shelf.register(model, reason=reason)
+        except Refused as error:
+            if error.code == "already_exists":  # by somebody who pushes at the same time
+                return
+            raise
         cli.say(f"{model} is registered")
 
 
@@ -272,6 +319,31 @@ def _next(registered: RegisteredModel | None, bump: str) -> str:
     return str(parse_version(latest or "0.0.0").bumped(bump))
 
 
+def _published(cli: Cli, model: str, number: str, bump: str | None, **said: Any) -> ModelVersion:
+    """With ``bump`` under another number, if somebody else was faster: what is stored is so under any."""
+    from modelyard.client import Refused
+    from modelyard.domain.versions import parse_version
+
+    shelf = cli.client.registry
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            return shelf.publish(model, number, **said)
+        except Refused as error:
+            if bump is None or error.code != "version_exists" or not tries_left:
+                raise
+            after = _next(shelf.get(model), bump)
+            # One that was deleted keeps its number, and is no longer the latest.
+            number = str(parse_version(number).bumped(bump)) if after == number else after
+    raise AssertionError("the last try returns or raises")
+
+
+def _again(pushed: Pushed, aliases: Sequence[str]) -> str:
+    changed = [f"{amount(pushed.written)} of it was written anew"] if pushed.written else []
+    changed += [f"{alias} points at it" for alias in aliases]
+    return f"; {', '.join(changed)}" if changed else ", and nothing changed"
+
+
 def _amount(pushed: Pushed) -> str:
-    new = f"{amount(pushed.written)} of it new" if pushed.written < pushed.size else "all of it new"
+    fresh = pushed.written - pushed.shortcuts
+    new = f"{amount(fresh)} of it new" if fresh < pushed.size else "all of it new"
     return f"{amount(pushed.size)} in {pushed.files} file(s), {new}"

@@ -11,6 +11,7 @@ import typer
 
 from modelyard.cli.context import REGISTRY, Cli, EverywhereOption, ReasonOption, command
 from modelyard.cli.forecasts import value_text
+from modelyard.cli.metadata import CardOption, numbers_of, text_of
 from modelyard.cli.specs import pairs
 from modelyard.cli.views import ago, pairs_table, size, table
 
@@ -38,6 +39,7 @@ def register(app: typer.Typer) -> None:
     command(app, "register", rich_help_panel=REGISTRY)(register_model)
     for name, function in (("list", list_models), ("show", show), ("versions", versions), ("diff", diff)):
         command(registry, name)(function)
+    command(registry, "edit")(edit)
     command(registry, "delete")(delete)
     command(registry, "restore")(restore)
     app.add_typer(registry, name="registry", rich_help_panel=REGISTRY)
@@ -131,6 +133,55 @@ def diff(
     cli.show(found.raw, lambda: diff_view(name, found))
 
 
+def edit(
+    cli: Cli,
+    name: PickArgument,
+    description: Annotated[str | None, typer.Option("--description", help="A few words.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="To find it by; KEY= removes one.")
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option("--metric", metavar="NAME=NUMBER", help="What a version reaches; NAME= removes one."),
+    ] = None,
+    card: CardOption = None,
+    series: Annotated[str | None, typer.Option("--series", help="The family that a model belongs to.")] = None,
+    task: Annotated[str | None, typer.Option("--task", help="What a model is for.")] = None,
+    licence: Annotated[str | None, typer.Option("--licence", help="Of a model's versions from now on.")] = None,
+    reason: ReasonOption = "",
+) -> None:
+    """Change what is said of a registered model, or of one version. What is not named stays as it is; what a version
+    is never changes."""
+    model, pick = split_pick(name)
+    labels, metrics = _edited(label or (), "--label"), _edited(metric or (), "--metric")
+    numbers = numbers_of([f"{key}={text}" for key, text in metrics.items() if text is not None])
+    of_versions = {
+        "metrics": {key: numbers.get(key) for key in metrics} or None, "card": text_of(card) if card else None,
+    }  # fmt: skip
+    of_models = {"series": series, "task": task, "licence": licence}
+    of_others = of_versions if pick is None else of_models
+    if other := [f"--{word.removesuffix('s') if word == 'metrics' else word}" for word, v in of_others.items() if v]:
+        what = "of a version: name it (NAME@VERSION)" if pick is None else "of a model: leave the version out"
+        raise typer.BadParameter(f"This is said {what}.", param_hint=", ".join(other))
+    given = {"description": description, "labels": labels or None, **(of_models if pick is None else of_versions)}
+    change = {key: value for key, value in given.items() if value is not None}
+    if not change:
+        raise typer.BadParameter("Say what to change: --description, --label, …")
+    shelf = cli.client.registry
+    after: RegisteredModel | ModelVersion
+    if pick is None:
+        after = shelf.describe(model, change, reason=reason)
+        cli.show(after.raw, lambda: f"{model} is changed: {', '.join(change)}")
+    else:
+        number = shelf.resolve(model, pick).version
+        after = shelf.annotate(model, number, change, reason=reason)
+        cli.show(after.raw, lambda: f"{model}@{number} is changed: {', '.join(change)}")
+
+
+def _edited(texts: Sequence[str], option: str) -> dict[str, str | None]:
+    return {key: text or None for key, text in pairs(texts, option).items()}
+
+
 def delete(
     cli: Cli,
     name: ExactArgument,
@@ -169,8 +220,12 @@ def restore(cli: Cli, name: ExactArgument, reason: ReasonOption = "") -> None:
 
 
 def split_pick(text: str) -> tuple[str, str | None]:
-    """``NAME`` and what was picked of it, if anything."""
+    """``NAME`` and what was picked of it, if anything. Raises typer.BadParameter where one of them is empty: a script's
+    variable was, and what is meant is not for guessing."""
     name, at, pick = text.partition("@")
+    if at and not (name and pick):
+        what = "the version after the @" if name else "the name before the @"
+        raise typer.BadParameter(f"{text!r} lacks {what}: write NAME@VERSION. Is a variable empty?")
     return name, pick if at else None
 
 

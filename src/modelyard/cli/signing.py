@@ -54,6 +54,8 @@ def sign(
     reason: ReasonOption = "",
 ) -> None:  # fmt: skip
     """Sign the files of a version. The server reads all of them before it takes the signature."""
+    if key.suffix == ".hmac" and not hmac:
+        raise typer.BadParameter(f"{key.name} is a secret, not a private key: add --hmac.", param_hint="--key")
     model, pick = split_pick(name)
     found = cli.client.registry.resolve(model, pick or "latest")
     what, kind = f"{model}@{found.version}", "hmac" if hmac else "openssf"
@@ -130,6 +132,12 @@ def trust(
     reason: ReasonOption = "",
 ) -> None:  # fmt: skip
     """Have a key sign versions of this namespace."""
+    if public_key is not None and public_key.suffix == ".hmac":
+        raise typer.BadParameter(
+            f"A secret is not sent: put a copy of {public_key.name} into the folder 'signing' of the server's home, "
+            f"then: modelyard keys trust {name} --hmac",
+            param_hint="FILE",
+        )
     if hmac == (public_key is not None):
         raise typer.BadParameter("Give the file of a public key, or --hmac.", param_hint="FILE")
     if public_key is None:
@@ -158,23 +166,29 @@ def list_keys(cli: Cli) -> None:
 def revoke(cli: Cli, name: KeyArgument, reason: ReasonOption = "") -> None:
     """Trust a key no more, for good: all that it has signed counts as unsigned."""
     key = cli.client.keys.revoke(name, reason=reason)
-    cli.show(key.raw, lambda: f"{key.name} is revoked: what it has signed counts as unsigned")
+    said = f"{key.name} is revoked: what it has signed counts as unsigned"
+    cli.show(key.raw, lambda: said + _stuck(key.not_startable))
 
 
 def require(
     cli: Cli,
-    on: Annotated[
-        bool | None,
-        typer.Option("--on/--off", help="Serve signed versions only, or anything.", show_default=False),
-    ] = None,
+    on: Annotated[bool, typer.Option("--on", help="Serve signed versions only.")] = False,
+    off: Annotated[bool, typer.Option("--off", help="Serve anything.")] = False,
     reason: ReasonOption = "",
 ) -> None:
     """Say whether models are served in this namespace from signed versions of registered models only, and nothing from
     files or commands; without an option, only look. What runs goes on, but is not started again."""
+    if on and off:
+        raise typer.BadParameter("Give --on or --off, not both.", param_hint="--on")
     client = cli.client.keys
-    now = client.policy() if on is None else client.set_policy(require_signature=on, reason=reason)
+    now = client.set_policy(require_signature=on, reason=reason) if on or off else client.policy()
     words = "signed versions only" if now.require_signature else "unsigned versions too, and from files and commands"
-    cli.show(now.raw, lambda: f"In namespace {cli.client.namespace} models are served from {words}")
+    said = f"In namespace {cli.client.namespace} models are served from {words}"
+    cli.show(now.raw, lambda: said + _stuck(now.not_startable))
+
+
+def _stuck(names: Sequence[str]) -> str:
+    return f".\nThese are to run, but would not start again: {', '.join(names)}." if names else ""
 
 
 @contextmanager

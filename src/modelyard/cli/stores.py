@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -33,9 +33,9 @@ def store_of(cli: Cli) -> tuple[Storage, bool]:
 
 
 @contextmanager
-def registry_errors(refusal: str = "", *, hint: str = "") -> Generator[None]:
+def registry_errors(refusal: str = "", *, hint: str = "", hints: Mapping[str, str] | None = None) -> Generator[None]:
     """What goes wrong with the store or the files, as the command line says it; ``refusal`` heads what is wrong with
-    the latter, and ``hint`` says what to do about files."""
+    the latter, and ``hint`` says what to do about files, with what ``hints`` say of the codes of their problems."""
     from modelyard.domain.errors import InvalidRequest, ModelyardError
 
     try:
@@ -43,6 +43,8 @@ def registry_errors(refusal: str = "", *, hint: str = "") -> Generator[None]:
     except InvalidRequest as error:
         problems = "\n".join(f"{p.path}: {p.message}" if p.path else p.message for p in error.problems)
         is_of_files = any(p.path not in ("", "source") for p in error.problems)
-        raise CliError(refusal, log=problems, hint=hint if is_of_files else "", exit_code=ExitCode.INVALID) from error
+        more = dict.fromkeys(hints[p.code] for p in error.problems if hints and p.code in hints)
+        said = " ".join((hint, *more)) if is_of_files else ""
+        raise CliError(refusal, log=problems, hint=said, exit_code=ExitCode.INVALID) from error
     except ModelyardError as error:
         raise CliError(error.message) from error

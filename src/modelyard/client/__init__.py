@@ -31,7 +31,7 @@ from modelyard.client.errors import (
     VersionConflict,
 )
 from modelyard.client.registry_types import Alias, AliasMove, ModelVersion, RegisteredModel
-from modelyard.client.signing_types import SignaturePolicy, TrustedKey, Verification, VersionSignature
+from modelyard.client.signing_types import RevokedKey, SignaturePolicy, TrustedKey, Verification, VersionSignature
 from modelyard.client.sync import Modelyard
 from modelyard.client.tensors import Prediction
 from modelyard.client.transfer_types import Transfer
@@ -58,7 +58,7 @@ __all__ = [
     "Alias", "AliasMove", "ApiError", "AsyncModelyard", "Cache", "Diff", "Event", "Evicted", "FieldChange",
     "FieldError", "Finding", "Forecast", "Instance", "InvalidRequest", "LogLine", "Model", "ModelMetadata",
     "ModelRef", "ModelVersion", "Modelyard", "ModelyardError", "Namespace", "NotFound", "NotRunning", "Operation",
-    "OperationFailed", "Pin", "Prediction", "Refused", "RegisteredModel", "Revision", "ServerError",
-    "SignaturePolicy", "SiteCapacity", "Status", "Stopped", "TimedOut", "Transfer", "TransferFailed", "TrustedKey",
-    "Unauthorized", "Unreachable", "Verification", "VersionConflict", "VersionDiff", "VersionSignature",
+    "OperationFailed", "Pin", "Prediction", "Refused", "RegisteredModel", "Revision", "RevokedKey",
+    "ServerError", "SignaturePolicy", "SiteCapacity", "Status", "Stopped", "TimedOut", "Transfer", "TransferFailed",
+    "TrustedKey", "Unauthorized", "Unreachable", "Verification", "VersionConflict", "VersionDiff", "VersionSignature",
 ]  # fmt: skip

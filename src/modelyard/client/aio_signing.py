@@ -35,8 +35,8 @@ class AsyncKeys:
         """Trust a public key (PEM), or with kind ``hmac`` the secret of that name which the server has."""
         return await self._client.send(requests.trust_key(self._ns(namespace), name, kind, public_key, reason))
 
-    async def revoke(self, name: str, *, namespace: str | None = None, reason: str = "") -> signing_types.TrustedKey:
-        """For good: all that it has signed counts as unsigned."""
+    async def revoke(self, name: str, *, namespace: str | None = None, reason: str = "") -> signing_types.RevokedKey:
+        """For good: all that it has signed counts as unsigned. Says which models could not be started again."""
         return await self._client.send(requests.revoke_key(self._ns(namespace), name, reason))
 
     async def policy(self, *, namespace: str | None = None) -> signing_types.SignaturePolicy:

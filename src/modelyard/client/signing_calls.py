@@ -32,9 +32,10 @@ def trust_key(namespace: str, name: str, kind: str, public_key: str, reason: str
     return write("PUT", _path(namespace, "keys", name), _key, body)
 
 
-def revoke_key(namespace: str, name: str, reason: str) -> Call[signing_types.TrustedKey]:
+def revoke_key(namespace: str, name: str, reason: str) -> Call[signing_types.RevokedKey]:
     # What is revoked stays so.
-    return Call(method="DELETE", path=_path(namespace, "keys", name), read=_key, params=query({"reason": reason}))
+    read = partial(types.parse, signing_types.RevokedKey)
+    return Call(method="DELETE", path=_path(namespace, "keys", name), read=read, params=query({"reason": reason}))
 
 
 def get_policy(namespace: str) -> Call[signing_types.SignaturePolicy]:

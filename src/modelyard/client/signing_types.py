@@ -24,6 +24,12 @@ class TrustedKey(Resource):
     revoked_for: str = ""
 
 
+class RevokedKey(TrustedKey):
+    """``not_startable``: models that are to run, and could not be started again now."""
+
+    not_startable: list[str] = msgspec.field(default_factory=list)
+
+
 class VersionSignature(Resource):
     """A signature of a version's files, by the key that is called ``key``."""
 
@@ -66,3 +72,4 @@ class SignaturePolicy(Resource):
     """Whether a namespace serves models from signed versions only."""
 
     require_signature: bool
+    not_startable: list[str] = msgspec.field(default_factory=list)

@@ -35,8 +35,8 @@ class Keys:
         """Trust a public key (PEM), or with kind ``hmac`` the secret of that name which the server has."""
         return self._client.send(requests.trust_key(self._ns(namespace), name, kind, public_key, reason))
 
-    def revoke(self, name: str, *, namespace: str | None = None, reason: str = "") -> signing_types.TrustedKey:
-        """For good: all that it has signed counts as unsigned."""
+    def revoke(self, name: str, *, namespace: str | None = None, reason: str = "") -> signing_types.RevokedKey:
+        """For good: all that it has signed counts as unsigned. Says which models could not be started again."""
         return self._client.send(requests.revoke_key(self._ns(namespace), name, reason))
 
     def policy(self, *, namespace: str | None = None) -> signing_types.SignaturePolicy:

@@ -11,9 +11,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from modelyard.control.ports import Sources, Store
+from modelyard.control.ports import EventQuery, Sources, Store
 from modelyard.control.service import Caller, ModelService
-from modelyard.domain.errors import ModelyardError
+from modelyard.domain.commands import CANNOT_FOLLOW
+from modelyard.domain.errors import InvalidRequest, ModelyardError, Unavailable, VersionConflict
 from modelyard.domain.model import Model
 from modelyard.domain.names import Registered
 from modelyard.domain.spec import Follow, Spec
@@ -25,6 +26,8 @@ ACTOR = "registry"
 LOOK_EVERY = 60.0
 # After a move others often follow (several aliases of one release): one look does for all.
 _LULL = 0.1
+# Among so many of a model's last events it is looked up whether an earlier process has told of the same.
+_LAST_EVENTS = 100
 
 
 class Follower:
@@ -38,6 +41,8 @@ class Follower:
         self._store, self._models, self._sources, self._site = store, models, sources, site
         self._driving, self._coming = driving, coming
         self._told = asyncio.Event()
+        # By uid, the version that a model cannot follow to, and why: what an event was written of.
+        self._stuck: dict[str, tuple[str, str]] = {}
 
     def tell(self) -> None:
         """An alias may have moved."""
@@ -61,14 +66,16 @@ class Follower:
 
     async def look(self) -> None:
         """Roll each model whose source means another version now. One that cannot be is tried again with the next
-        look; the others are not held up."""
-        for uid in await self._store.following(self._site):
+        look, and an event says why, once; the others are not held up."""
+        uids = await self._store.following(self._site)
+        self._stuck = {uid: told for uid, told in self._stuck.items() if uid in set(uids)}
+        for uid in uids:
             model = await self._store.get_model_by_uid(uid)
             if model is not None and model.spec.follow is Follow.AUTO:
                 try:
                     await self._follow(model)
                 except ModelyardError as error:
-                    log.warning("%s cannot follow %s: %s", model.ref, model.spec.source, error)
+                    log.warning("%s cannot follow %s just now: %s", model.ref, model.spec.source, error)
 
     async def _follow(self, model: Model) -> None:
         reference, artifact = model.spec.registered, model.spec.artifact
@@ -86,5 +93,25 @@ class Follower:
 
         reason = f"{reference} means {version} now, no longer {artifact.version}"
         caller = Caller(actor=ACTOR, reason=reason)
-        await self._models.update(model.namespace, model.name, revise, caller, acknowledge_restart=True)
+        try:
+            await self._models.update(model.namespace, model.name, revise, caller, acknowledge_restart=True)
+        except (Unavailable, VersionConflict):
+            raise  # that passes by itself
+        except ModelyardError as error:
+            # Nobody has written the request in which the problems' paths would be found.
+            found = [problem.message for problem in error.problems] if isinstance(error, InvalidRequest) else []
+            await self._tell_stuck(model, version, " ".join(found) or error.message)
+            return
+        self._stuck.pop(model.uid, None)
         log.info("%s follows: %s", model.ref, reason)
+
+    async def _tell_stuck(self, model: Model, version: str, why: str) -> None:
+        if self._stuck.get(model.uid) == (version, why):
+            return
+        query = EventQuery(model_uid=model.uid, page_size=_LAST_EVENTS)
+        told = [e for e in (await self._store.list_events(query)).items if e.type == CANNOT_FOLLOW]
+        # Only the last of them counts: an alias that went back and forth is told of anew.
+        if not told or told[0].data.get("version") != version or not told[0].message.endswith(why):
+            log.warning("%s cannot follow %s to %s: %s", model.ref, model.spec.source, version, why)
+            await self._models.tell_stuck(model, version, why, Caller(actor=ACTOR))
+        self._stuck[model.uid] = version, why

@@ -255,6 +255,11 @@ class ModelService:
 
         return await self._carry_out(caller, decide)
 
+    async def tell_stuck(self, model: Model, version: str, why: str, caller: Caller) -> None:
+        """Have an event say why ``model`` cannot follow its source to ``version``. Raises VersionConflict: the model
+        is another one meanwhile."""
+        await self._feed.commit(commands.cannot_follow(model, version, why, self._asked(caller)))
+
     # ------------------------------------------------------------------ forecasts
 
     async def forecast_create(
@@ -439,6 +444,13 @@ class ModelService:
             if version is not None and version != artifact.version:
                 found[model.uid] = version
         return found
+
+    async def not_startable(self, namespace: str) -> list[str]:
+        """The names of models that are to run and could not be launched now for want of a signature; of the first
+        thousand models, by name."""
+        page = await self._store.list_models(ModelQuery(namespace=namespace, page_size=_PAGE))
+        wanted = [model for model in page.items if model.desired is RunState.RUNNING]
+        return [model.name for model in wanted if await self._unsigned(namespace, model.target_spec)]
 
     async def problems(self, spec: Spec, *, launches: bool = True) -> list[Problem]:
         """Everything wrong with ``spec``: by the rules, and, if anything is launched from it, by what its backend

@@ -33,6 +33,8 @@ from modelyard.domain.operations import INTAKE, ROLLOUTS, Operation, OperationKi
 from modelyard.domain.spec import Follow, Spec
 from modelyard.domain.states import Command, RunState, State, decide
 
+CANNOT_FOLLOW = "CannotFollow"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
@@ -322,6 +324,13 @@ def cancel_operation(model: Model, operation: Operation, asked: Asked) -> Change
 
 
 # ------------------------------------------------------------------------------------------- helpers
+
+
+def cannot_follow(model: Model, version: str, why: str, asked: Asked) -> Change:
+    """It stays as it is, though its source means ``version`` now: only an event says so."""
+    message = f"{model.spec.source} means {version} now, and the model cannot follow: {why}"
+    event = _event(model, CANNOT_FOLLOW, asked, message, {"version": version})
+    return Change(before=model, after=model, events=(event,))
 
 
 def _commanded(before: Model, after: Model, kind: OperationKind, asked: Asked, target: Target | None) -> Change:

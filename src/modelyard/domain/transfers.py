@@ -79,8 +79,9 @@ class TransferError:
 class Transfer:
     """``source`` has no secrets in it. ``version`` is known from the beginning, or once it is to be published, and
     ``manifest`` once the bytes are stored. ``done`` of ``total`` bytes (None: nobody knows yet) of the phase move at
-    ``rate`` bytes a second. ``site`` is the home whose control process carries it out; ``claim`` is what that process
-    has made up when it took it up for the ``attempt``-th time: whoever else has an earlier one writes nothing."""
+    ``rate`` bytes a second; once it has succeeded they are those of the version, and there is no phase. ``site`` is the
+    home whose control process carries it out; ``claim`` is what that process has made up when it took it up for the
+    ``attempt``-th time: whoever else has an earlier one writes nothing."""
 
     id: str
     kind: TransferKind
@@ -160,8 +161,11 @@ def fail(transfer: Transfer, error: TransferError, now: datetime) -> Transfer:
     return _over(replace(transfer, state=TransferState.FAILED, error=error), now)
 
 
-def succeed(transfer: Transfer, now: datetime) -> Transfer:
-    return _over(replace(transfer, state=TransferState.SUCCEEDED, error=None), now)
+def succeed(transfer: Transfer, now: datetime, size: int) -> Transfer:
+    """``size`` bytes have become a version."""
+    return _over(
+        replace(transfer, state=TransferState.SUCCEEDED, phase=None, done=size, total=size, error=None), now
+    )  # fmt: skip
 
 
 def cancel(transfer: Transfer, actor: str, now: datetime) -> Transfer:

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from modelyard.domain.errors import Problem
-from modelyard.domain.names import FileSource, InvalidReference, is_label_key, parse_reference
+from modelyard.domain.names import FileSource, InvalidReference, RegisteredVersion, is_label_key, parse_reference
 from modelyard.domain.quantities import format_duration
-from modelyard.domain.spec import PICKLE_SUFFIXES, Engine, ModelType, Spec, Strategy
+from modelyard.domain.spec import PICKLE_SUFFIXES, Engine, Follow, ModelType, Spec, Strategy
 
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 MAX_REPLICAS = 64
@@ -28,6 +28,7 @@ def spec_problems(spec: Spec) -> list[Problem]:
         return [Problem("", "unresolved", spec.unresolved)]
     return [
         *_source_problems(spec),
+        *_follow_problems(spec),
         *_option_problems(spec),
         *_number_problems(spec),
         *_scaling_problems(spec),
@@ -63,6 +64,17 @@ def _source_problems(spec: Spec) -> Iterator[Problem]:
             "A pickle or joblib file runs whatever code it holds when it is loaded. Save the model with "
             "skops.io.dump instead, or have an administrator set 'trusted: true'.",
         )
+
+
+def _follow_problems(spec: Spec) -> Iterator[Problem]:
+    if spec.follow is not Follow.AUTO:
+        return
+    if isinstance(fixed := spec.registered, RegisteredVersion):
+        message = (
+            f"{fixed} always means the same version, so there is nothing to follow: take an alias or a range as the "
+            f"source ({fixed.name}@stable, {fixed.name}@^{fixed.version}), or leave follow at offer."
+        )
+        yield Problem("follow", "nothing_to_follow", message)
 
 
 def _option_problems(spec: Spec) -> Iterator[Problem]:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -41,6 +42,7 @@ from modelyard.domain.transfers import (
 from modelyard.registry.content.cutting import Progress
 from modelyard.registry.ports import TransferStore
 from modelyard.registry.room import NoSpace
+from modelyard.registry.sources.patience import Lasting
 from modelyard.registry.transfers import Transfers
 from modelyard.threads import apart
 
@@ -180,8 +182,8 @@ class Haul:
             log.warning("How far the transfer %s is could not be written: %s", transfer.id, error)
 
 
-# What is to be done for a transfer of a kind: all but its end.
-Work = Callable[[Haul], Awaitable[None]]
+# What is to be done for a transfer of a kind, all but its end; how many bytes have come of it.
+Work = Callable[[Haul], Awaitable[int]]
 
 
 class Carrier:
@@ -304,8 +306,8 @@ class Carrier:
 
     async def _attempt(self, haul: Haul) -> None:
         try:
-            await self._works[haul.transfer.kind](haul)
-            await haul.settle(succeed)
+            size = await self._works[haul.transfer.kind](haul)
+            await haul.settle(partial(succeed, size=size))
         except asyncio.CancelledError:
             # This process ends on purpose. If it cannot be written, it looks as if it had been killed.
             try:
@@ -342,7 +344,7 @@ class Carrier:
 def may_pass(error: Exception) -> bool:
     """Whether to try again may help: something was not there, or the disk failed. What the caller or this program did
     wrong stays wrong."""
-    return isinstance(error, (Unavailable, VersionConflict, OSError))
+    return isinstance(error, (Unavailable, VersionConflict, OSError)) and not isinstance(error, Lasting)
 
 
 def _sentence(error: Exception) -> str:

@@ -22,6 +22,7 @@ from modelyard.registry.content.evicting import GRACE, Evicted, evict
 from modelyard.registry.content.garbage import Collected, collect
 from modelyard.registry.content.manifest import Damaged, File, Manifest
 from modelyard.registry.content.parallel import each
+from modelyard.registry.content.shortcuts import read_shortcuts
 from modelyard.registry.content.storage import Missing, Store
 from modelyard.registry.content.stored import read_index, read_manifest, records
 from modelyard.registry.formats.kinds import Kind, kind_of
@@ -93,11 +94,15 @@ class Contents:
 
     async def compare(self, before: str, after: str, limit: int) -> Comparison | None:
         """See :func:`modelyard.registry.content.comparing.compare`; None where the store has not both manifests."""
+
+        def read_and_compare() -> Comparison:
+            old, new = (read_manifest(self._storage, digest) for digest in (before, after))
+            return compare(old, new, limit, read_shortcuts(self._storage, after, new))
+
         try:
-            old, new = [await asyncio.to_thread(read_manifest, self._storage, digest) for digest in (before, after)]
+            return await asyncio.to_thread(read_and_compare)
         except (Missing, Damaged):
             return None
-        return await asyncio.to_thread(compare, old, new, limit)
 
     async def collect(self, grace: timedelta, *, dry_run: bool) -> Collected:
         """Remove what no version names and nobody has touched for ``grace``.

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from modelyard.domain.errors import AlreadyExists, InvalidRequest, ModelyardError, NotFound, Refused, Unavailable
-from modelyard.domain.registry import About, Trusted, Version
-from modelyard.domain.registry_rules import MAX_SOURCE
+from modelyard.domain.registry import About, Signature, Trusted, Version
+from modelyard.domain.registry_rules import MAX_SOURCE, identity_problems
 from modelyard.domain.transfers import Order, Phase, Transfer
 from modelyard.domain.versions import parse_version
 from modelyard.registry.admitting import local_path
@@ -21,6 +21,8 @@ from modelyard.registry.catalog import By, Catalog
 from modelyard.registry.content.cutting import Progress
 from modelyard.registry.content.storage import Folder, Storage
 from modelyard.registry.contents import Contents, Held
+from modelyard.registry.formats.interface import told_by
+from modelyard.registry.formats.kinds import Kind
 from modelyard.registry.importing import Source, Trust, is_archive, only, scanned, unpacked
 from modelyard.registry.room import watched
 from modelyard.registry.sources.picking import Picking
@@ -47,13 +49,15 @@ class Imports:
         self._catalog, self._contents, self._storage = catalog, contents, storage
         self._fetch, self._admit = fetch, admit
 
-    async def carry(self, haul: Haul) -> None:
-        """All of it, but to write that it is done."""
-        manifest = haul.transfer.manifest or await self._stored(haul)
-        await self._publish(haul, manifest)
+    async def carry(self, haul: Haul) -> int:
+        """All of it, but to write that it is done; the version's bytes."""
+        manifest, order = haul.transfer.manifest, haul.transfer.order
+        if not manifest:
+            manifest, order = await self._stored(haul)
+        return await self._publish(haul, manifest, order)
 
-    async def _stored(self, haul: Haul) -> str:
-        """The manifest of the bytes, which are in the store then."""
+    async def _stored(self, haul: Haul) -> tuple[str, Order]:
+        """The manifest of the bytes, which are in the store then, and the order with what they say of themselves."""
         source, order = haul.transfer.source, haul.transfer.order
         picking = Picking(include=order.include, exclude=order.exclude)
 
@@ -67,10 +71,13 @@ class Imports:
 
         path, origin = await haul.run(Phase.FETCHING, fetch)
         trust = Trust(code=Trusted.CODE in order.identity.trust, pickle=Trusted.PICKLE in order.identity.trust)
-        files = await haul.run(
-            Phase.SCANNING, lambda progress: _files(path, haul.folder / "unpacked", trust, picking, progress),
-            order=_from(order, origin),
-        )  # fmt: skip
+        order = _from(order, origin)
+
+        def scan(progress: Progress) -> tuple[Source, Order]:
+            files = _files(path, haul.folder / "unpacked", trust, picking, progress)
+            return files, _told(order, files)
+
+        files, told = await haul.run(Phase.SCANNING, scan, order=order)
         like = await self._alike(haul.transfer)
 
         def push(progress: Progress) -> str:
@@ -81,11 +88,11 @@ class Imports:
                 self._storage, like=like, progress=lambda done, total: progress(done // 2, total // 2)
             ).manifest
 
-        return await haul.run(Phase.PUSHING, push)
+        return await haul.run(Phase.PUSHING, push), told
 
-    async def _publish(self, haul: Haul, manifest: str) -> None:
+    async def _publish(self, haul: Haul, manifest: str, order: Order) -> int:
         transfer = haul.transfer
-        namespace, name, order = transfer.namespace, transfer.model, transfer.order
+        namespace, name = transfer.namespace, transfer.model
         by = By(actor=transfer.actor, reason=transfer.reason)
         # An earlier attempt may have come to its end but for the answer.
         is_tried = bool(transfer.manifest)
@@ -93,7 +100,7 @@ class Imports:
             number = haul.transfer.version or await self._next(transfer)
             try:
                 # Put down before it is published: whoever takes this up after a crash publishes no other one.
-                await haul.enter(Phase.PUBLISHING, version=number, manifest=manifest)
+                await haul.enter(Phase.PUBLISHING, version=number, manifest=manifest, order=order)
             except AlreadyExists as error:
                 raise Unavailable(error.message) from error
             try:
@@ -118,7 +125,7 @@ class Imports:
             for alias in order.aliases:
                 with _after(f"{name}@{number} is published, but {alias} does not point there."):
                     await self._catalog.move_alias(namespace, name, alias, number, by)
-            return
+            return held.content.size
         raise Unavailable(f"Versions of {name} are published too fast for this one to get a number.")
 
     async def _held(self, haul: Haul, manifest: str) -> Held:
@@ -172,6 +179,22 @@ def _from(order: Order, origin: str) -> Order:
     identity = order.identity
     lineage = replace(identity.lineage, source=origin[:MAX_SOURCE] or identity.lineage.source)
     return replace(order, identity=replace(identity, lineage=lineage))
+
+
+def _told(order: Order, files: Source) -> Order:
+    """The same with what an ONNX model says of itself, where there is one and nobody has said it before; without what
+    by the rules cannot be said of a version, for nobody has asked for that."""
+    models = [file.path for file in files.found if file.kind is Kind.ONNX]
+    if len(models) != 1:
+        return order
+    framework, signature = told_by(files.root / models[0])
+    identity = order.identity
+    if identity.framework is None:
+        identity = replace(identity, framework=framework)
+    if identity.signature == Signature():
+        identity = replace(identity, signature=signature)
+    found = [problem.path for problem in identity_problems(identity)]
+    return order if any(path.startswith("signature") for path in found) else replace(order, identity=identity)
 
 
 def _files(path: Path, to: Path, trust: Trust, picking: Picking, progress: Progress) -> Source:

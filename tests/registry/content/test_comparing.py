@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 from modelyard.registry.content.chunks import CHUNK, Chunks
 from modelyard.registry.content.comparing import FileState, compare
 from modelyard.registry.content.manifest import File, Manifest, Part, Tensor
+from modelyard.registry.content.pulling import pull
+from modelyard.registry.content.shortcuts import read_shortcuts
 from modelyard.registry.content.storage import Folder
 from modelyard.registry.content.stored import read_manifest
 from tests.registry.content.making import checkpoint, noise, pushed, tensors
+from tests.registry.content.test_delta_pulls import halves, trained, tuned, version
 
 ALL = 10_000
 
@@ -126,3 +129,13 @@ def test_a_file_that_became_a_program_has_changed_and_nothing_is_fetched_for_it(
     assert change.before is not None
     assert change.after == FileState(size=3 * CHUNK, sha256=change.before.sha256, executable=True)
     assert (found.fetch, found.shared) == (0, 3 * CHUNK)
+
+
+def test_what_is_told_from_the_first_counts_as_it_is_fetched(home: Path, storage: Folder) -> None:
+    first = pushed(version(home / "v1", halves(trained())), storage).manifest
+    second = pushed(version(home / "v2", halves(tuned(trained()))), storage, like=[first]).manifest
+    old, new = read_manifest(storage, first), read_manifest(storage, second)
+    found = compare(old, new, ALL, read_shortcuts(storage, second, new))
+    pulled = pull(storage, second, home / "out", near={home / "v1": [first]})
+    assert found.fetch == pulled.fetched < 0.06 * new.size
+    assert compare(Manifest(files=()), new, ALL, read_shortcuts(storage, second, new)).fetch == new.size

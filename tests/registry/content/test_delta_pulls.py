@@ -111,6 +111,34 @@ def two(home: Path, storage: Folder) -> tuple[str, str]:
     return first, pushed(version(home / "v2", halves(tuned(trained()))), storage, like=[first]).manifest
 
 
+def test_a_folder_is_overwritten_from_what_is_in_it_whatever_other_versions_could_be(
+    home: Path, storage: Folder, two: tuple[str, str]
+) -> None:
+    first, second = two
+    third = pushed(version(home / "v3", halves(tuned(tuned(trained())))), storage, like=[second]).manifest
+    out = home / "v1"
+    # As a command gives them, which does not know what is there: the highest first.
+    pulled = pull(storage, second, out, overwrite=True, near={out: [third, second, first]})
+    assert contents(out) == contents(home / "v2")
+    assert 0 < pulled.fetched < pulled.size / 4
+    with (out / "model.safetensors").open("r+b") as file:
+        file.seek(5 * MIB)
+        file.write(b"spoilt")
+    again = pull(storage, second, out, overwrite=True, near={out: [third, second, first]})
+    assert contents(out) == contents(home / "v2")
+    assert again.fetched <= 2 * MIB, "what is spoilt is all that is missing"
+
+
+def test_a_folder_beside_that_has_all_of_it_is_taken_before_the_store(
+    home: Path, storage: Folder, two: tuple[str, str]
+) -> None:
+    first, second = two
+    out = home / "v1"
+    pulled = pull(storage, second, out, overwrite=True, near={out: [second, first], home / "v2": [second]})
+    assert contents(out) == contents(home / "v2")
+    assert pulled.fetched == 0
+
+
 def fetched(home: Path, storage: Folder, digest: str, first: str) -> int:
     elsewhere = Elsewhere(storage)
     pulled = pull(elsewhere, digest, home / "out", near={home / "v1": [first]})

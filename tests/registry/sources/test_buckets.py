@@ -19,6 +19,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from modelyard.domain.errors import InvalidRequest, NotFound, Unavailable
+from modelyard.registry.content.bucket_errors import is_lasting
 from modelyard.registry.sources.fetching import fetch
 from modelyard.registry.sources.files import Damaged
 from modelyard.registry.sources.picking import Picking
@@ -191,6 +192,19 @@ def test_what_cannot_be_read_is_said_without_secrets(
     with pytest.raises(Unavailable, match="may not list and read there") as caught:
         fetch("s3://shelf/a.txt", to)
     assert "sEcReT" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "lasts"),
+    [
+        ("Error performing PUT http://169.254.169.254/latest/api/token in 3 s, after 3 retries", True),
+        ("Error performing GET https://x, kind: Connect: dns error: Name or service not known", True),
+        ("Error performing GET https://x, kind: Connect: dns error: Temporary failure in name resolution", False),
+        ("Error performing GET https://x, kind: Connect: Connection refused", False),
+    ],
+)
+def test_what_does_not_pass_by_itself_is_told_apart(said: str, lasts: bool) -> None:
+    assert is_lasting(Exception(said)) is lasts
 
 
 # ------------------------------------------------------------------------------------------- Google, Azure

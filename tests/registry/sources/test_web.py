@@ -183,6 +183,28 @@ def test_a_server_that_is_not_there_is_said_to_be(to: Path) -> None:
         fetch(f"http://127.0.0.1:{port}/a?sig=x", to)
 
 
+def test_a_server_that_refuses_at_first_is_asked_once_more_only(to: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(patience.time, "sleep", pauses.append)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        with pytest.raises(Unavailable, match="cannot be read from"):
+            fetch(f"http://127.0.0.1:{probe.getsockname()[1]}/a", to)
+    assert len(pauses) == 1
+
+
+def test_a_name_that_nobody_knows_is_asked_for_once(to: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        asked.append(1)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    asked: list[int] = []
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(patience.Lasting, match="cannot be read from"):
+        fetch("http://nobody.invalid/a", to)
+    assert len(asked) == 1
+
+
 def test_redirects_are_followed_and_credentials_stay_behind(
     server: Server, home: Path, to: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

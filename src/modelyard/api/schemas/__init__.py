@@ -69,6 +69,7 @@ from modelyard.api.schemas.requests import (
     StopModels,
 )
 from modelyard.api.schemas.signing import (
+    RevokedKey,
     SetSignaturePolicy,
     SignaturePolicy,
     SignatureVerdict,
@@ -172,6 +173,7 @@ __all__ = [
     "Requests",
     "ResourceAllocation",
     "Revision",
+    "RevokedKey",
     "RollBack",
     "RolloutStatus",
     "Scale",

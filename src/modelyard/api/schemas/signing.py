@@ -21,6 +21,12 @@ class TrustKey(Reasoned):
     )  # fmt: skip
 
 
+_NOT_STARTABLE = (
+    "Models that are to run and that signatures, or what is missing of them, would keep from being started now; of the "
+    "namespace's first 1,000 models."
+)
+
+
 class TrustedKey(BaseModel):
     name: str
     kind: SignatureKind
@@ -32,6 +38,10 @@ class TrustedKey(BaseModel):
     revoked_at: datetime | None = Field(description="Since then nothing that it has signed counts as signed.")
     revoked_by: str
     revoked_for: str
+
+
+class RevokedKey(TrustedKey):
+    not_startable: list[str] = Field(description=_NOT_STARTABLE)
 
 
 class SignVersion(Reasoned):
@@ -73,6 +83,7 @@ class Verification(BaseModel):
 
 class SignaturePolicy(BaseModel):
     require_signature: bool = Field(description="The namespace serves models from signed versions only.")
+    not_startable: list[str] = Field(description=_NOT_STARTABLE)
 
 
 class SetSignaturePolicy(Reasoned):

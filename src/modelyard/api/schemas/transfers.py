@@ -26,9 +26,11 @@ class Transfer(BaseModel):
     source: str
     state: TransferState
     done: bool = Field(description="Whether it is over, however it ended.")
-    phase: Phase | None = Field(description="How far it is, or was when it ended; null before it begins.")
-    bytes_done: int = Field(description="Of the phase.")
-    bytes_total: int | None = Field(description="Of the phase; null where nobody knows.")
+    phase: Phase | None = Field(
+        description="How far it is, or was when it failed; null before it begins, and once it has succeeded."
+    )
+    bytes_done: int = Field(description="Of the phase; of the version once it has succeeded.")
+    bytes_total: int | None = Field(description="As the bytes done; null where nobody knows.")
     rate: float = Field(description="Bytes a second, over the last seconds.")
     seconds_left: float | None = Field(description="Until the phase is over at this rate; null where nobody knows.")
     error: TransferError | None = Field(

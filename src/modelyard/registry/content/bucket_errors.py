@@ -21,11 +21,15 @@ _VARIABLES: Final = {
            "AZURE_STORAGE_ENDPOINT", "AZURE"),
 }  # fmt: skip
 _NO_BUCKET: Final = r"NoSuchBucket|ContainerNotFound|ContainerBeingDeleted|specified bucket does not exist"
+_NO_CREDENTIALS: Final = (
+    r"169\.254\.|metadata\.google|MissingCredentials|Missing.*(Account|Key|Credential)|no credential"
+)
+# A resolver that answers, that there is no such name.
+_UNKNOWN_NAME: Final = r"dns error.*(not known|No address associated)"
 # What the library says or the service answers, and what that means.
 _REASONS: Final = (
     (_NO_BUCKET, "there is no such bucket: make it, or correct MODELYARD_REGISTRY_URL"),
-    (r"169\.254\.|metadata\.google|MissingCredentials|Missing.*(Account|Key|Credential)|no credential",
-     "there are no credentials: set {credentials} where this runs"),
+    (_NO_CREDENTIALS, "there are no credentials: set {credentials} where this runs"),
     (r"RequestTimeTooSkewed", "the clock of this machine is wrong: set it right"),
     (r"ExpiredToken|TokenRefreshRequired|InvalidToken", "the credentials have expired: renew {credentials}"),
     (r"InvalidAccessKeyId|SignatureDoesNotMatch|AuthenticationFailed|InvalidAuthenticationInfo",
@@ -73,6 +77,12 @@ def reason(error: Exception, url: str) -> str:
         return _said("permission is denied: allow these credentials to list, read, write and delete there", url)
     codes = [code[1] for pattern in _CODES if (code := pattern.search(text))]
     return f"it answers {codes[0]}" if codes else f"the request failed ({type(error).__name__})"
+
+
+def is_lasting(error: Exception) -> bool:
+    """Whether it is of no use to try again before somebody has mended something: there are no credentials, or the
+    endpoint's name is not known."""
+    return re.search(f"{_NO_CREDENTIALS}|{_UNKNOWN_NAME}", str(error), re.DOTALL) is not None
 
 
 def is_past_the_end(error: Exception) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from modelyard.registry.content.manifest import File, Manifest, Part, Tensor
+from modelyard.registry.content.shortcuts import Shortcuts
 
 T = TypeVar("T")
 
@@ -61,8 +63,8 @@ class TensorChanges:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """``fetch``: bytes that whoever has the first version lacks of the second one, each chunk once; ``shared``: bytes
-    of the second one that the first has too, wherever in it they are. ``same`` files are equal in both."""
+    """``fetch``: bytes that whoever has the first version must fetch for the second one, each chunk once; ``shared``:
+    bytes of the second one that the first has too, wherever in it they are. ``same`` files are equal in both."""
 
     added: Some[FileChange]
     removed: Some[FileChange]
@@ -73,8 +75,11 @@ class Comparison:
     shared: int
 
 
-def compare(before: Manifest, after: Manifest, limit: int) -> Comparison:
-    """At most ``limit`` things are listed of each kind, by path or in the order of their file; all are counted."""
+def compare(
+    before: Manifest, after: Manifest, limit: int, shortcuts: Shortcuts = MappingProxyType({})
+) -> Comparison:  # fmt: skip
+    """At most ``limit`` things are listed of each kind, by path or in the order of their file; all are counted.
+    ``shortcuts`` are those to the second version: what they tell from the first is fetched in as few bytes."""
     old, new = ({file.path: file for file in manifest.files} for manifest in (before, after))
     states = {path: (_state(old.get(path)), _state(new.get(path))) for path in sorted({*old, *new})}
     changes = [FileChange(path=p, before=was, after=now) for p, (was, now) in states.items() if was != now]
@@ -83,7 +88,7 @@ def compare(before: Manifest, after: Manifest, limit: int) -> Comparison:
         found for change in changes if change.before and change.after
         if (found := _tensors(change.path, old[change.path], new[change.path], limit)) is not None
     ]  # fmt: skip
-    fetch, shared = _bytes(before, after)
+    fetch, shared = _bytes(before, after, shortcuts)
     return Comparison(
         added=_some([c for c in changes if c.before is None], limit),
         removed=_some([c for c in changes if c.after is None], limit),
@@ -129,24 +134,27 @@ def _change(name: str, before: Part | None, after: Part | None) -> TensorChange:
     )  # fmt: skip
 
 
-def _bytes(before: Manifest, after: Manifest) -> tuple[int, int]:
+def _bytes(before: Manifest, after: Manifest, shortcuts: Shortcuts) -> tuple[int, int]:
     """What must be fetched, and what is shared."""
-    there = {digest for digest, _ in _chunks(before)}
+    there = {digest for digest, _, _ in _chunks(before, {})}
+    roots = before.chunks.keys()
+    usable = {root: [way for way in ways if way.base in roots] for root, ways in shortcuts.items()}
+    encoded = {root: min(ways, key=lambda way: way.size).lengths for root, ways in usable.items() if ways}
     fetched: set[bytes] = set()
     fetch = shared = 0
-    for digest, length in _chunks(after):
+    for digest, length, needed in _chunks(after, encoded):
         if digest in there:
             shared += length
         elif digest not in fetched:
             fetched.add(digest)
-            fetch += length
+            fetch += needed
     return fetch, shared
 
 
-def _chunks(manifest: Manifest) -> Iterator[tuple[bytes, int]]:
-    """Digest and length of each chunk of each file, as often as it is there."""
+def _chunks(manifest: Manifest, encoded: Mapping[str, Sequence[int]]) -> Iterator[tuple[bytes, int, int]]:
+    """Digest and length of each chunk of each file, as often as it is there, and the length in which it is fetched."""
     for file in manifest.files:
         for part in file.parts:
-            chunks = manifest.chunks[part.root]
+            chunks, lengths = manifest.chunks[part.root], encoded.get(part.root)
             for number, (_, length) in enumerate(chunks.bounds()):
-                yield chunks.digest(number), length
+                yield chunks.digest(number), length, length if lengths is None else lengths[number]

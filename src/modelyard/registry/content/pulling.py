@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from modelyard.domain.errors import InvalidRequest, Problem
@@ -74,6 +75,7 @@ def pull(
 def _having(storage: Storage, near: Mapping[Path, Sequence[str]]) -> Having:
     having = Having()
     for folder, digests in near.items():
+        claims: dict[Path, list[_Claim]] = {}
         for digest in digests:
             try:
                 manifest = read_manifest(storage, digest)
@@ -83,8 +85,53 @@ def _having(storage: Storage, near: Mapping[Path, Sequence[str]]) -> Having:
                 path = folder / file.path
                 with suppress(OSError):
                     if path.stat().st_size == file.size:
-                        having.add(path, 0, file.parts, manifest)
+                        claimed = claims.setdefault(path, [])
+                        if all(one.file.parts != file.parts for one in claimed):
+                            claimed.append(_Claim(file, manifest))
+        for path, claimed in claims.items():
+            # Versions that differ in values alone have files of one size: one that is not there must not stand in the
+            # way of the one that is.
+            held = [one for one in claimed if one.is_likely(path, claimed)] if len(claimed) > 1 else claimed
+            for one in held or claimed:
+                having.add(path, 0, one.file.parts, one.manifest)
     return having
+
+
+class _Claim:
+    """That a file of a folder is this one of that version."""
+
+    def __init__(self, file: File, manifest: Manifest) -> None:
+        self.file, self.manifest = file, manifest
+        self._chunks: dict[int, tuple[int, bytes]] = {}
+
+    def chunks(self) -> Mapping[int, tuple[int, bytes]]:
+        """By where each begins, of how many bytes it is, and its digest."""
+        offset = 0
+        if not self._chunks:
+            for part in self.file.parts:
+                chunks = self.manifest.chunks[part.root]
+                for number, (at, length) in enumerate(chunks.bounds()):
+                    self._chunks[offset + at] = (length, chunks.digest(number))
+                offset += part.size
+        return self._chunks
+
+    def is_likely(self, path: Path, claims: Sequence[_Claim]) -> bool:
+        """Whether the file has what tells it from each of the others: a chunk each is read."""
+        telling = set[int]()
+        for other in claims:
+            if other is not self:
+                theirs = other.chunks()
+                telling.update(islice((at for at, one in self.chunks().items() if theirs.get(at) != one), 1))
+        try:
+            with path.open("rb") as content:
+                for at in sorted(telling):
+                    length, digest = self.chunks()[at]
+                    content.seek(at)
+                    if not matches(content.read(length), digest):
+                        return False
+        except OSError:
+            return False
+        return True
 
 
 def _is_there(path: Path, file: File, manifest: Manifest) -> bool:

@@ -45,12 +45,14 @@ _BESIDE: Final = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pushed:
-    """``written`` bytes were new to the store; the version has ``size`` bytes in ``files`` files."""
+    """``written`` bytes were new to the store, ``shortcuts`` of them only another form of some of the others; the
+    version has ``size`` bytes in ``files`` files."""
 
     manifest: str
     size: int
     files: int
     written: int
+    shortcuts: int = 0
 
 
 def push(
@@ -86,7 +88,9 @@ def push(
     # Though it never changes: one that is damaged is mended so.
     storage.write(manifest_name(digest), [document])
     stored = writing.written + shortening.written
-    return Pushed(manifest=digest, size=cut.manifest.size, files=len(files), written=stored)
+    return Pushed(
+        manifest=digest, size=cut.manifest.size, files=len(files), written=stored, shortcuts=shortening.written
+    )
 
 
 def _keep(storage: Storage, index: Index) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from modelyard import protobuf
+from modelyard.domain.registry import Framework, Signature, Tensor
 from modelyard.protobuf import LENGTH_DELIMITED, VARINT, Buffer, Field, Fields, varint
 from modelyard.registry.formats.parts import Malformed, mapped
 
@@ -61,6 +62,21 @@ def interface_of(path: Path) -> Interface:
             return _interface(content, Fields(content, _MAX_FIELDS))
         except protobuf.Malformed as error:
             raise Malformed(str(error)) from error
+
+
+def told_by(model: Path) -> tuple[Framework | None, Signature]:
+    """What the ONNX model at this path was made with, and what it takes and gives, as a version says it; nothing of a
+    file that is none, or cannot be read: whoever pushes it is told what is wrong with it."""
+    try:
+        interface = interface_of(model)
+    except (Malformed, OSError):
+        return None, Signature()
+    framework = Framework(name="onnx", version=f"opset {interface.opset}" if interface.opset else "")
+    return framework, Signature(inputs=_tensors(interface.inputs), outputs=_tensors(interface.outputs))
+
+
+def _tensors(ends: tuple[End, ...]) -> tuple[Tensor, ...]:
+    return tuple(Tensor(name=end.name, datatype=end.datatype, shape=end.shape) for end in ends)
 
 
 def _interface(content: Buffer, fields: Fields) -> Interface:

@@ -230,11 +230,16 @@ class Signatures:
             matching = [key for key in ring.keys if key.kind is kind and public_key(key.public_key).hint == hint]
         key = next(iter(matching), None)
         if key is None or not key.is_trusted:
-            what = f"was revoked ({key.name})" if key is not None else "is not trusted"
+            where = f"in namespace {ring.namespace}"
             message = (
-                f"The key of this signature {what} in namespace {ring.namespace}: sign with one that is, or trust it "
-                "first (modelyard keys trust NAME signer.pub)."
+                f"The key of this signature is not trusted {where}: sign with one that is, or trust it first "
+                "(modelyard keys trust NAME signer.pub)."
             )
+            if key is not None:
+                message = (
+                    f"The key of this signature, {key.name}, was revoked {where}, which is for good: sign with another "
+                    "key (modelyard keys list)."
+                )
             raise InvalidRequest([Problem("bundle", "untrusted_key", message)])
         return key
 

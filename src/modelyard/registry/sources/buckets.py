@@ -19,7 +19,7 @@ from modelyard.domain.errors import InvalidRequest, NotFound, Problem, Unavailab
 from modelyard.registry.content.cutting import Progress
 from modelyard.registry.sources.address import Address
 from modelyard.registry.sources.files import Changed, File, bring
-from modelyard.registry.sources.patience import Patience
+from modelyard.registry.sources.patience import Lasting, Patience
 from modelyard.registry.sources.picking import Picking
 
 if TYPE_CHECKING:
@@ -185,8 +185,9 @@ def _bucket_errors(address: Address, but: tuple[type[Exception], ...] = ()) -> I
 def _unavailable(address: Address, error: Exception) -> Unavailable:
     from obstore.exceptions import PermissionDeniedError
 
-    from modelyard.registry.content.bucket_errors import reason
+    from modelyard.registry.content.bucket_errors import is_lasting, reason
 
     if isinstance(error, PermissionDeniedError):
         return Unavailable(f"{address} cannot be read: these credentials may not list and read there.")
-    return Unavailable(f"{address} cannot be read: {reason(error, address.text)}.")
+    kind = Lasting if is_lasting(error) else Unavailable
+    return kind(f"{address} cannot be read: {reason(error, address.text)}.")

@@ -10,11 +10,17 @@ from modelyard.domain.errors import Unavailable
 from modelyard.domain.quantities import format_bytes
 
 _ATTEMPTS: Final = 6
+# Of a server that nothing listens at, when it is asked for the first time.
+_FIRST_ATTEMPTS: Final = 2
 _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 10.0
 # What a connection gives in so many seconds, or it is given up: else a few that trickle would hold all others up.
 _LEAST: Final = 64 * 2**10
 _WINDOW: Final = 60.0
+
+
+class Lasting(Unavailable):
+    """It does not pass by itself, so nothing is tried again: there are no credentials, or a name is not known."""
 
 
 class Pace:
@@ -43,10 +49,10 @@ class Pace:
 
 
 class Patience:
-    """With ``whom``. What arrives makes it patient anew."""
+    """With ``whom``, who may be asked for the ``first`` time. What arrives makes it patient anew."""
 
-    def __init__(self, whom: str) -> None:
-        self._failed = 0
+    def __init__(self, whom: str, *, first: bool = False) -> None:
+        self._failed, self._first = 0, first
         self._pace = Pace(whom)
 
     def rest(self, size: int) -> None:
@@ -54,10 +60,12 @@ class Patience:
         self._failed = 0
         self._pace.see(size)
 
-    def wait(self, failure: Exception, after: int | None = None) -> None:
-        """Wait, at least ``after`` seconds where the server says so; raises ``failure`` when patience is over."""
+    def wait(self, failure: Exception, after: int | None = None, *, refused: bool = False) -> None:
+        """Wait, at least ``after`` seconds where the server says so; raises ``failure`` when patience is over, which it
+        is soon with a server that ``refused`` the very first connection."""
         self._failed += 1
-        if self._failed >= _ATTEMPTS:
+        attempts = _FIRST_ATTEMPTS if refused and self._first else _ATTEMPTS
+        if self._failed >= attempts or isinstance(failure, Lasting):
             raise failure
         pause = min(_FIRST_PAUSE * 2.0 ** (self._failed - 1), _LONGEST_PAUSE) * random.uniform(0.5, 1)
         pause = max(pause, min(after or 0, _LONGEST_PAUSE))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import netrc
 import os
 import re
+import socket
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from email.message import Message
@@ -23,7 +24,7 @@ from modelyard.registry.content.cutting import Progress
 from modelyard.registry.formats.names import shown
 from modelyard.registry.sources.address import Address, scrubbed
 from modelyard.registry.sources.files import Broken, Changed, File, bring
-from modelyard.registry.sources.patience import Patience
+from modelyard.registry.sources.patience import Lasting, Patience
 from modelyard.registry.sources.reaching import hooks
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ _CONNECT: Final = 10.0
 _READ: Final = 30.0
 _REDIRECTS: Final = 10
 _WORTH_ANOTHER: Final = (408, 425, 429, 500, 502, 503, 504)
+# A resolver that answers, that there is no such name.
+_UNKNOWN: Final = (socket.EAI_NONAME, socket.EAI_NODATA)
 _CONTENT_RANGE: Final = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+)")
 _RESTARTS: Final = 3
 
@@ -157,12 +160,13 @@ class Web:
         """The answer to a GET, which is a good one; redirects are followed, never from https to http."""
         import httpx2
 
-        patience = patience or Patience(_origin(url))
+        patience = patience or Patience(_origin(url), first=True)
         while True:
             try:
                 response = self._followed(url, headers)
             except httpx2.TransportError as error:
-                patience.wait(_unreachable(url, error))
+                refused = any(isinstance(cause, ConnectionRefusedError) for cause in _causes(error))
+                patience.wait(_unreachable(url, error), refused=refused)
                 continue
             with closing(response):
                 if response.status_code in (200, 206, 416):
@@ -251,4 +255,14 @@ def _refusal(url: str, status: int) -> Exception:
 
 
 def _unreachable(url: str, error: Exception) -> Unavailable:
-    return Unavailable(f"{_origin(url)} cannot be read from: {scrubbed(str(error)) or type(error).__name__}.")
+    message = f"{_origin(url)} cannot be read from: {scrubbed(str(error)) or type(error).__name__}."
+    unknown = any(isinstance(cause, socket.gaierror) and cause.errno in _UNKNOWN for cause in _causes(error))
+    return Lasting(message) if unknown else Unavailable(message)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """What it was raised from, the nearest first."""
+    cause = error.__cause__ or error.__context__
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import Final, TypeVar
+from typing import Final
 
 from modelyard.registry.content.chunks import CHUNK, Buffer, matches
 from modelyard.registry.content.fetching import Progress
 from modelyard.registry.content.manifest import Damaged, Extent, Index, Manifest, encode, encode_index
-from modelyard.registry.content.parallel import all_of
+from modelyard.registry.content.parallel import all_of, each
 from modelyard.registry.content.pushing import merged
 from modelyard.registry.content.shortcuts import Shortcuts, is_whole_pack, read_shortcuts, write_shortcuts
 from modelyard.registry.content.storage import Missing, Storage
@@ -35,15 +35,10 @@ from modelyard.registry.content.stored import (
     records,
 )
 
-T = TypeVar("T")
-R = TypeVar("R")
-
 # Objects that are copied at a time; what is read at a time, and how much of it ahead of the writing.
 _AT_ONCE: Final = 4
 _RANGE: Final = 8 * 2**20
 _AHEAD: Final = 2
-# Questions that are asked of a store at a time.
-_ASKING: Final = 16
 _PACK: Final = 64 * 2**20
 # Of a pack that is copied whole a version needs at least this share.
 _MOST: Final = 0.5
@@ -120,7 +115,7 @@ def _is_there(target: Storage, digest: str) -> bool:
         key, end = item
         return (target.size(key) or 0) >= end and target.touch(key)
 
-    return all(_asked(is_there, ends.items())) and all(_asked(target.touch, keys))
+    return all(each(target, is_there, ends.items())) and all(each(target, target.touch, keys))
 
 
 # ------------------------------------------------------------------------------------------------ what to move
@@ -130,8 +125,8 @@ def _planned(source: Storage, digest: str, manifest: Manifest, index: Index, tar
     found = _located(manifest, index)
     kept: dict[str, str] = {}
     copies, loose = list[_Copy](), 0
-    sizes = dict(zip(found, _asked(source.size, found), strict=True))
-    there = _asked(lambda key: _same(target, name_of(key), sizes[key]), found)
+    sizes = dict(zip(found, each(source, source.size, found), strict=True))
+    there = each(target, lambda key: _same(target, name_of(key), sizes[key]), found)
     own = _owners(manifest, index)
     shortcuts = read_shortcuts(source, digest, manifest)
     for (key, chunks), its in zip(found.items(), there, strict=True):
@@ -186,11 +181,6 @@ def _same(target: Storage, name: str, size: int | None) -> str | None:
     """The key of what the target has under the name, if that is as large. It is young then."""
     key = target.latest(name)
     return key if key is not None and size is not None and target.size(key) == size and target.touch(key) else None
-
-
-def _asked(ask: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    with ThreadPoolExecutor(_ASKING, thread_name_prefix="ask") as pool:
-        return list(pool.map(ask, items))
 
 
 # ------------------------------------------------------------------------------------------------ moving it

@@ -24,7 +24,6 @@ from threading import Lock
 from typing import Final
 
 from modelyard.domain.errors import Unavailable
-from modelyard.domain.quantities import format_bytes
 from modelyard.registry.content.chunks import matches
 from modelyard.registry.content.leases import marks_of_living, myself
 from modelyard.registry.content.manifest import Part
@@ -173,7 +172,7 @@ def _check_room(files: Sequence[Wanted], spare: int) -> None:
     needed = sum(file.size for file in files) + spare
     if needed > free and needed - sum(map(_begun_size, files)) > free:
         raise Unavailable(
-            f"{folder} has {format_bytes(free)} free, and these files need {format_bytes(needed)}: free some "
+            f"{folder} has {free // 2**20:,} MiB free, and these files need {-(-needed // 2**20):,} MiB: free some "
             "(modelyard cleanup), or choose another folder."
         )
 

@@ -42,10 +42,11 @@ _COPY = 2**20
 
 @dataclass(frozen=True)
 class Origin:
-    """One that runs. ``folder``: what it serves; a bucket is a folder in it."""
+    """One that runs. ``folder``: what it serves; a bucket is a folder in it. ``pid``: of its process."""
 
     folder: Path
     url: str
+    pid: int
 
     @property
     def environment(self) -> dict[str, str]:
@@ -82,7 +83,7 @@ def origin(folder: Path) -> Iterator[Origin]:
     process = subprocess.Popen([sys.executable, "-m", "bench.origin", str(folder)], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        yield Origin(folder, f"http://127.0.0.1:{int(process.stdout.readline())}")
+        yield Origin(folder, f"http://127.0.0.1:{int(process.stdout.readline())}", process.pid)
     finally:
         process.terminate()
         process.wait()

@@ -40,7 +40,7 @@ def pull(url: str, digest: str, to: str, near: dict[str, list[str]] | None = Non
 
 def lay_out(url: str, digest: str, cache: str) -> dict[str, Any]:
     done = Cache(Path(cache), _store(url)).lay_out(digest, Layout.EXACT)
-    return {"path": str(done.path), "fetched": done.written}
+    return {"path": str(done.path), "fetched": done.fetched}
 
 
 def obstore(bucket: str, key: str, to: str) -> dict[str, Any]:

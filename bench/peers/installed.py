@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,13 +36,20 @@ def version_of(package: str) -> str:
 
 def peers() -> Path:
     """The interpreter that has them. Raises Lacking."""
-    folder = _cache() / f"peers-{hashlib.sha256(' '.join((*PINS, sys.version)).encode()).hexdigest()[:12]}"
+    return environment(_cache(), "peers", PINS)
+
+
+def environment(below: Path, name: str, pins: Sequence[str]) -> Path:
+    """The interpreter of a virtual environment with these packages; ``made`` beside its ``bin`` lists all that it got.
+    Raises Lacking."""
+    folder = below / f"{name}-{hashlib.sha256(' '.join((*pins, sys.version)).encode()).hexdigest()[:12]}"
     python, made = folder / "bin" / "python", folder / "made"
     if not made.exists():
-        print("       Installing the peers (once)", flush=True)
+        print(f"       Installing {name} (once)", flush=True)
         _run([sys.executable, "-m", "venv", "--clear", str(folder)])
-        _run([str(python), "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", *PINS])
-        made.touch()
+        pip = [str(python), "-m", "pip", "--disable-pip-version-check"]
+        _run([*pip, "install", "--quiet", "--no-input", *pins])
+        made.write_text(_run([*pip, "freeze"]))
     return python
 
 

@@ -34,7 +34,7 @@ from bench.registry.weights import (
 _SMALL = 6  # tensors
 
 
-def registry(report: Report) -> None:
+def registry(report: Report, *, pulls_only: bool = False) -> None:
     """A safetensors file of 1 GB; everything on one disk, in memory where the system keeps it."""
     home = Path(tempfile.mkdtemp(prefix="my-bench-"))
     (home / "served" / BUCKET).mkdir(parents=True)
@@ -50,6 +50,8 @@ def registry(report: Report) -> None:
             scene.tell("push of 1 GB to S3", f"{size / took / 1e9:.2f} GB/s")
             pulls(scene, "first")
             print(f"       The origin: {WHAT}; {_raw(served, size):.1f} GB/s to a client that only reads", flush=True)
+            if pulls_only:
+                return
             flips(scene, "small")
             crowd(scene, "first")
             write(home / "changed", with_changes(tensors))

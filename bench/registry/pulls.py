@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from bench.lines import Worker
 from bench.origin import COMMIT
 from bench.peers.installed import version_of
@@ -19,16 +21,20 @@ from bench.registry.scene import BUCKET, ROUNDS, Scene, check_same, rate
 KEY = "peers/model.safetensors"
 BOTO3_GOAL, MLFLOW_GOAL = 1.8, 2.3
 
-# Has the model in a folder: seconds that it took, and those until it was on the disk too.
-Turn = Callable[[Path], tuple[float, float]]
+# Has the model in a folder: seconds that it took, those until it was on the disk too, and those of the processors, its
+# own and the origin's.
+Turn = Callable[[Path], tuple[float, float, tuple[float, float]]]
 
 
 @dataclass
 class _Times:
-    """Seconds a round: until the client was done, and until the file was on the disk too."""
+    """Seconds a round: until the client was done, and until the file was on the disk too; of the client's processors,
+    and of the origin's."""
 
     done: list[float] = field(default_factory=list)
     kept: list[float] = field(default_factory=list)
+    client: list[float] = field(default_factory=list)
+    origin: list[float] = field(default_factory=list)
 
 
 def pulls(scene: Scene, version: str) -> None:
@@ -41,12 +47,14 @@ def pulls(scene: Scene, version: str) -> None:
     for number in range(ROUNDS + 1):
         for name, turn in _turns(scene, version).items():
             with scene.scratch() as folder:
-                done, kept = turn(folder / "out")
+                done, kept, (client, origin) = turn(folder / "out")
                 if number == 0:  # connections stand and libraries are loaded; and what comes is right
                     check_same(next(folder.rglob("model.safetensors")), source)
                     continue
             times[name].done.append(done)
             times[name].kept.append(kept)
+            times[name].client.append(client)
+            times[name].origin.append(origin)
     _tell(scene, source.stat().st_size, times)
 
 
@@ -56,22 +64,24 @@ def _turns(scene: Scene, version: str) -> Mapping[str, Turn]:
     def begun(what: str, worker: Callable[[], AbstractContextManager[Worker]], **arguments: str) -> Turn:
         """With the time until a process is there that does it, as on a command line."""
 
-        def turn(to: Path) -> tuple[float, float]:
+        def turn(to: Path) -> tuple[float, float, tuple[float, float]]:
             to.mkdir()
             began = time.perf_counter()
             with worker() as one:
                 one.ask(what, **{k: v.format(to=to) for k, v in arguments.items()})
                 took = time.perf_counter() - began
-            return took, took
+            return took, took, (0.0, 0.0)
 
         return turn
 
     def client(worker: Worker, what: str, **arguments: Any) -> Turn:
-        def turn(to: Path) -> tuple[float, float]:
+        def turn(to: Path) -> tuple[float, float, tuple[float, float]]:
             to.mkdir()
+            before = _busy(worker.pid), _busy(scene.origin.pid)
             took, _ = worker.ask(what, **{k: v.format(to=to) for k, v in arguments.items()})
+            busy = _busy(worker.pid) - before[0], _busy(scene.origin.pid) - before[1]
             _, synced = worker.ask("sync", paths=[str(path) for path in to.rglob("*.safetensors")])
-            return took, took + synced
+            return took, took + synced, busy
 
         return turn
 
@@ -109,6 +119,7 @@ def _tell(scene: Scene, size: int, times: Mapping[str, _Times]) -> None:
         ratio = _ratio(theirs.done, ours.done)
         scene.report(label, f"{rate(size, theirs.done):.2f} GB/s: {ratio:.2f} x", f">= {goal} x", ratio >= goal)
         scene.tell("… until it is on the disk", f"{_ratio(theirs.kept, ours.kept):.2f} x")
+        scene.tell("… seconds of a core, and of the origin's", f"{_seconds(theirs)}; ours {_seconds(ours)}")
     if "mlflow-skinny" in times:
         begun, theirs = times["ours, begun"], times["mlflow-skinny, begun"]
         scene.tell("… each a process of its own for it", f"{rate(size, theirs.done):.2f} GB/s, ours "
@@ -117,6 +128,16 @@ def _tell(scene: Scene, size: int, times: Mapping[str, _Times]) -> None:
         if peer in times:
             version = version_of(peer) if peer != "obstore" else "obstore by ranges"
             scene.tell(f"… {version}, unverified", f"{rate(size, times[peer].done):.2f} GB/s")
+
+
+def _busy(process: int) -> float:
+    """Seconds of a core that it has taken."""
+    found = psutil.Process(process).cpu_times()
+    return found.user + found.system
+
+
+def _seconds(times: _Times) -> str:
+    return f"{statistics.median(times.client):.2f} + {statistics.median(times.origin):.2f} s"
 
 
 def _ratio(theirs: list[float], ours: list[float]) -> float:

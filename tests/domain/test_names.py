@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from modelyard.domain.names import (
     is_name,
     parse_reference,
 )
-from modelyard.domain.quantities import format_bytes, format_duration, parse_bytes, parse_duration
+from modelyard.domain.quantities import format_bytes, format_duration, parse_bytes, parse_duration, rounded_bytes
 
 
 @pytest.mark.parametrize(
@@ -92,6 +93,14 @@ def test_a_name_is_safe_wherever_it_is_put(text: str) -> None:
 @given(st.integers(min_value=0, max_value=2**50))
 def test_sizes_survive_being_shown(size: int) -> None:
     assert parse_bytes(format_bytes(size)) == size
+
+
+@given(st.integers(min_value=0, max_value=2**59))
+def test_sizes_for_people_are_right_to_three_digits(size: int) -> None:
+    number, unit = rounded_bytes(size).split()
+    assert re.fullmatch(r"\d{1,3}|0\.\d+|\d\.\d\d?|\d\d\.\d", number)
+    factor = 1024 ** ["B", "KiB", "MiB", "GiB", "TiB", "PiB"].index(unit)
+    assert abs(float(number) * factor - size) <= 0.005 * size
 
 
 @given(st.integers(min_value=0, max_value=10**8))

@@ -31,12 +31,12 @@ def folder() -> Iterator[Path]:
 def test_hits_misses_and_bytes_are_counted_and_what_is_laid_out_ahead_only_as_fetched(folder: Path) -> None:
     (folder / "a").write_bytes(b"x" * 100)
     traffic = Traffic(EPOCH)
-    traffic.count(folder, there=False, written=30, from_peers=20, ahead=True)
+    traffic.count(folder, there=False, fetched=30, from_peers=20, ahead=True)
     first = traffic.counted()
     assert (first.since, first.hits, first.misses, first.spared) == (EPOCH, 0, 0, 0)
     assert first.fetched == {"store": 30, "peers": 20}
-    traffic.count(folder, there=False, written=10, from_peers=5, ahead=False)
-    traffic.count(folder, there=True, written=0, from_peers=0, ahead=False)
+    traffic.count(folder, there=False, fetched=10, from_peers=5, ahead=False)
+    traffic.count(folder, there=True, fetched=0, from_peers=0, ahead=False)
     then = traffic.counted()
     assert (then.hits, then.misses, then.spared) == (1, 1, 85 + 100)
     assert then.fetched == {"store": 40, "peers": 25}

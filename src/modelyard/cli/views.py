@@ -10,6 +10,7 @@ import typer
 
 from modelyard.cli.context import LOOK, Cli, EverywhereOption, ModelArgument, command
 from modelyard.cli.specs import pairs
+from modelyard.domain.quantities import rounded_bytes
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -231,10 +232,7 @@ def size(text: object) -> str:
 
 def amount(count: int) -> str:
     """Bytes, to three digits: ``4.93 KiB``."""
-    value, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB"]
-    while value >= 1000 and len(units) > 1:
-        value, units = value / 1024, units[1:]
-    return f"{value:.3g} {units[0]}"
+    return rounded_bytes(count)
 
 
 def status_view(now: Status, url: str) -> RenderableType:

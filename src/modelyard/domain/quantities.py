@@ -1,4 +1,4 @@
-"""Durations and byte sizes as people write them, and as they are shown again."""
+"""Durations and byte sizes as people write them, and as they are shown again: exactly, or to be read."""
 
 from __future__ import annotations
 
@@ -65,3 +65,11 @@ def format_bytes(size: int) -> str:
         if size and size % _FACTORS[suffix] == 0:
             return f"{size // _FACTORS[suffix]}{suffix}"
     return str(size)
+
+
+def rounded_bytes(size: int) -> str:
+    """To three digits, for people: ``5048`` → ``"4.93 KiB"``."""
+    value, units = float(size), ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]
+    while value >= 999.5 and len(units) > 1:
+        value, units = value / 1024, units[1:]
+    return f"{value:.3g} {units[0]}"

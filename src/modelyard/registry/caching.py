@@ -51,17 +51,17 @@ class Traffic:
         self._fetched: Counter[str] = Counter({STORE: 0, PEERS: 0})
         self._sizes: dict[Path, int] = {}
 
-    def count(self, folder: Path, *, there: bool, written: int, from_peers: int, ahead: bool) -> None:
-        """A version was needed in ``folder``, and was ``there`` or had to be made of ``written`` bytes from the store
+    def count(self, folder: Path, *, there: bool, fetched: int, from_peers: int, ahead: bool) -> None:
+        """A version was needed in ``folder``, and was ``there`` or had to be made of ``fetched`` bytes from the store
         and ``from_peers``; ``ahead``: nobody waited for it."""
         size = self._size(folder)
         with self._lock:
-            self._fetched[STORE] += written
+            self._fetched[STORE] += fetched
             self._fetched[PEERS] += from_peers
             if not ahead:
                 self._hits += there
                 self._misses += not there
-                self._spared += max(size - written - from_peers, 0)
+                self._spared += max(size - fetched - from_peers, 0)
 
     def counted(self) -> Counted:
         with self._lock:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from modelyard.domain.errors import ModelyardError
-from modelyard.domain.quantities import format_bytes
+from modelyard.domain.quantities import rounded_bytes
 from modelyard.registry.content.cutting import Progress
 
 LEFT_FREE: Final = 256 * 2**20
@@ -34,9 +34,9 @@ def check(folder: Path, size: int = 1) -> None:
     left = room(folder)
     if size > left:
         raise NoSpace(
-            f"The disk of {folder} has room for {format_bytes(left)} more, which is too little: "
-            f"{format_bytes(LEFT_FREE)} stay free on it. Free some space there (modelyard gc), and try again. What you "
-            "fetch yourself goes to where XDG_CACHE_HOME says."
+            f"The disk of {folder} has room for {rounded_bytes(left)} more, which is too little: "
+            f"{rounded_bytes(LEFT_FREE)} stay free on it. Free some space there (modelyard gc), and try again. What "
+            "you fetch yourself goes to where XDG_CACHE_HOME says."
         )
 
 

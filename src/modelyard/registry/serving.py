@@ -92,7 +92,7 @@ class Serving:
         there = self._cache.folder(manifest, layout).is_dir()
         laid_out = self._cache.lay_out(manifest, layout, progress)
         self._traffic.count(
-            laid_out.path, there=there, written=laid_out.written, from_peers=laid_out.from_peers, ahead=ahead
+            laid_out.path, there=there, fetched=laid_out.fetched, from_peers=laid_out.from_peers, ahead=ahead
         )
         return laid_out.path
 

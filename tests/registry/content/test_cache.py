@@ -88,7 +88,7 @@ def test_a_version_is_laid_out_as_it_was_pushed(home: Path, storage: Folder, cac
     digest = pushed(folder, storage).manifest
     laid = cache.lay_out(digest, Layout.EXACT)
     assert contents(laid.path) == contents(folder)
-    assert cache.lay_out(digest, Layout.EXACT).written == 0
+    assert cache.lay_out(digest, Layout.EXACT).fetched == 0
     assert unfinished(home) == []
 
 
@@ -179,7 +179,7 @@ def test_versions_share_the_files_of_the_tensors_that_they_share(home: Path, sto
         added = on_disk(storage.root, cache.root) - before
         # The second: the tensor that changed, and a hundredth.
         assert added <= (found.size if number == 0 else 2**18) + found.size * 0.01
-        assert laid.written < 10_000
+        assert laid.fetched < 10_000
 
 
 # -------------------------------------------------------------------------------------------- tensors: ONNX

@@ -24,9 +24,9 @@ from modelyard.registry.content.leases import Lease
 from modelyard.registry.content.manifest import Damaged, Manifest
 from modelyard.registry.content.pulling import pull
 from modelyard.registry.content.pushing import push
-from modelyard.registry.content.storage import Entry, Folder, Storage
+from modelyard.registry.content.storage import READ, Entry, Folder, Storage
 from modelyard.registry.content.stored import read_index, read_manifest
-from modelyard.registry.content.supply import RANGE, Supply
+from modelyard.registry.content.supply import Supply
 from tests.registry.content.making import checkpoint, contents, listed, pushed, unfinished, write
 
 MIB = 2**20
@@ -136,7 +136,7 @@ def test_when_the_one_that_fetches_is_killed_another_goes_on_where_it_was(home: 
     paths = {process.communicate(timeout=60)[0] for process in others}
     assert contents(Path(paths.pop().strip())) == contents(home / "large")
     # What was read and not yet written when it was killed is read twice; the others see at once that it has ended.
-    assert read_of(home) <= 40 * MIB + 16 * RANGE
+    assert read_of(home) <= 40 * MIB + 16 * READ
     assert unfinished(home / "cache") == []
 
 
@@ -177,7 +177,7 @@ def test_a_flipped_bit_on_the_way_is_refused_and_what_was_whole_is_kept(
         os.utime(left, (1, 1))
     pull(elsewhere, digest, home / "here")
     assert contents(home / "here") == contents(home / "large")
-    assert elsewhere.bytes + first <= 40 * MIB + 17 * RANGE
+    assert elsewhere.bytes + first <= 40 * MIB + 17 * READ
     assert unfinished(home / "here") == []
 
 

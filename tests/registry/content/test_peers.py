@@ -102,7 +102,7 @@ def test_three_machines_fetch_a_version_from_the_origin_once(yard: Yard) -> None
     for machine in yard.machines:
         whole(machine, yard)
     assert yard.origin_bytes <= 1.05 * yard.size
-    assert [(one.written > 0, one.from_peers >= 0.99 * yard.size) for one in found] == [
+    assert [(one.fetched > 0, one.from_peers >= 0.99 * yard.size) for one in found] == [
         (True, False), (False, True), (False, True),
     ]  # fmt: skip
     one, two, three = yard.machines
@@ -135,7 +135,7 @@ def test_a_peer_that_lies_is_not_believed_not_asked_again_and_told_of(
     with caplog.at_level(logging.WARNING):
         found = honest.lay_out(yard.digest)
     whole(honest, yard)
-    assert found.written >= 2**20
+    assert found.fetched >= 2**20
     assert 1 <= sum(f"{liar.url} gave bytes that are damaged" in message for message in caplog.messages) <= 8
     asked = len(liar.asked)
     shutil.rmtree(honest.home)
@@ -171,7 +171,7 @@ def test_a_peer_that_dies_in_the_middle_costs_no_more_than_what_it_has_not_given
     yard.asks(other, dying.url)
     found = other.lay_out(yard.digest)
     whole(other, yard)
-    assert found.written + found.from_peers <= yard.size
+    assert found.fetched + found.from_peers <= yard.size
 
 
 def test_a_slow_peer_is_left_alone(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,4 +228,4 @@ def test_a_peer_gives_from_its_store_what_it_has_not_laid_out_and_nothing_to_str
             asked = Peers([there.url], token)
             found.append(Cache(home / token, away, asked).lay_out(digest, Layout.TENSORS))
             asked.close()
-    assert [(one.written, one.from_peers) for one in found] == [(2**20, 0), (0, 2**20)]
+    assert [(one.fetched, one.from_peers) for one in found] == [(2**20, 0), (0, 2**20)]

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from modelyard.domain.errors import InvalidRequest, ModelyardError
 from modelyard.registry.content.manifest import Damaged, digest_of
 from modelyard.registry.content.pushing import push
-from modelyard.registry.content.storage import Folder
-from modelyard.registry.content.supply import RANGE
+from modelyard.registry.content.storage import READ, Folder
 from modelyard.registry.oci import importing
 from modelyard.registry.oci.client import Client
 from modelyard.registry.oci.exporting import Exported, push_image
@@ -286,5 +285,5 @@ def test_what_a_killed_fetch_had_of_a_large_file_is_not_fetched_again(
     shutil.copy(next((home / "out").iterdir()), home / "out" / f"model.safetensors.writing-{'0' * 16}")
     told: list[int] = []
     fetch(reference, home / "out", progress=lambda there, total: told.append(there))
-    assert told[0] >= 3 * RANGE, "what was there counts before anything is fetched"
+    assert told[0] >= 3 * READ, "what was there counts before anything is fetched"
     assert_same(home / "v", home / "out")

@@ -43,11 +43,11 @@ _SPARE: Final = 256 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class LaidOut:
-    """A version's folder on this machine, and how many bytes had to be written for it: ``written`` from the store, and
+    """A version's folder on this machine, and how many bytes had to come for it: ``fetched`` from the store, and
     ``from_peers``."""
 
     path: Path
-    written: int
+    fetched: int
     from_peers: int = 0
 
 

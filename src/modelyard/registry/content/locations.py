@@ -53,6 +53,7 @@ def _bucket(scheme: str, name: str, prefix: str) -> Store:
 
     from modelyard.registry.content.bucket_errors import reason
     from modelyard.registry.content.buckets import Bucket
+    from modelyard.registry.content.direct import Direct
 
     kinds: dict[str, tuple[type[AzureStore | GCSStore | S3Store], str]] = {
         "s3": (S3Store, "AWS_ALLOW_HTTP"),
@@ -62,13 +63,17 @@ def _bucket(scheme: str, name: str, prefix: str) -> Store:
     kind, allow = kinds[scheme]
     url = f"{scheme}://{name}/{prefix}".rstrip("/")
 
+    # The library's own look at this variable ends where any option is given.
+    allow_http = os.environ.get(allow, "").lower() in ("1", "true")
+
     def opened(timeout: timedelta) -> ObjectStore:
-        # The library's own look at this variable ends where any option is given.
-        allow_http = os.environ.get(allow, "").lower() in ("1", "true")
         return kind(name, prefix=prefix or None, client_options={"timeout": timeout, "allow_http": allow_http})
 
     try:
-        return Bucket(opened(_READ), url, uploads=opened(_UPLOAD))
+        store = opened(_READ)
+        # Others may have to ask somebody to sign an address.
+        direct = Direct(store, plain=allow_http) if isinstance(store, S3Store) else None
+        return Bucket(store, url, uploads=opened(_UPLOAD), direct=direct)
     except (BaseError, ValueError) as error:
         message = f"The store in {url} cannot be used: {reason(error, url)}."
         raise InvalidRequest([Problem("registry_url", "not_a_store", message)]) from None

@@ -14,7 +14,7 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -28,6 +28,9 @@ _LEAVING: Final = ".leaving-"
 _IDENTITY: Final = "store.id"
 _LONG_NAME: Final = 200
 AGAIN: Final = "~"
+
+# What is read at a time: more takes memory anew each time, which takes longer than to ask more often.
+READ: Final = 2 * 2**20
 
 # Why a file system does not link: other file system, too many links, not allowed, not supported.
 NO_LINK: Final = (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -72,6 +75,16 @@ class Storage(Protocol):
     def read(self, key: str, offset: int = 0, size: int | None = None) -> Buffer:
         """``size`` bytes from ``offset`` on (None: to the end; fewer where it ends before). Raises Missing."""
 
+    def pieces(self, key: str, offset: int, sizes: Sequence[int]) -> Iterator[Buffer]:
+        """What is at ``offset`` in pieces of these sizes (shorter where it ends before), none over 1 MiB. Each is good
+        until the next is asked for. Raises Missing."""
+        for some in _together(sizes):
+            data = memoryview(self.read(key, offset, sum(some)))
+            offset += sum(some)
+            for size in some:
+                piece, data = data[:size], data[size:]
+                yield piece
+
     def write(self, name: str, pieces: Iterable[Buffer]) -> str:
         """A new object of these pieces, whole or not at all, whatever was there under its name; its key. Of a part what
         is before it is a piece, and each of its chunks: by them another machine checks that it is the one of its
@@ -87,6 +100,18 @@ class Storage(Protocol):
     def tidy(self, before: float) -> int:
         """Remove what writes left unfinished before then, and put back what an interrupted removal took aside; bytes
         removed."""
+
+
+def _together(sizes: Sequence[int]) -> Iterator[list[int]]:
+    """As many at a time as are read at a time."""
+    some: list[int] = []
+    for size in sizes:
+        if some and sum(some) + size > READ:
+            yield some
+            some = []
+        some.append(size)
+    if some:
+        yield some
 
 
 class Store(Storage, Protocol):

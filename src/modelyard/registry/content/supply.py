@@ -19,11 +19,13 @@ from modelyard.registry.content.having import Having, Place
 from modelyard.registry.content.manifest import Damaged, Extent, Index, Manifest, Part
 from modelyard.registry.content.peers import Peers
 from modelyard.registry.content.shortcuts import Shortcut, Shortcuts
-from modelyard.registry.content.storage import Missing, Storage
+from modelyard.registry.content.storage import READ, Missing, Storage
 from modelyard.registry.content.stored import MEND, chunks_at, name_of
 
-# What is read from the store at a time: more takes memory anew each time, which takes longer than to ask more often.
-RANGE: Final = 2 * 2**20
+# What is asked of the store at a time, where there is much to ask of it; of less, as much as gives each of many readers
+# some of it.
+_RANGE: Final = 8 * 2**20
+_ASKED: Final = 64
 # What of a file is made at a time.
 _RUN: Final = 16 * 2**20
 # From so many bytes a second on it takes longer to decompress than to read more.
@@ -108,12 +110,14 @@ class Supply:
     def runs(self, chunks: Sequence[Chunk]) -> Iterator[Run]:
         """How to get these. Raises Unavailable."""
         having = self._look() if chunks else Having()
+        most = min(max(sum(chunk.at.size for chunk in chunks) // _ASKED, READ), _RANGE)
         run: list[Chunk] = []
         way: tuple[bool, Encoded | None] = (False, None)
         for chunk in chunks:
             near = having.may_have(chunk.digest)
             to = near, None if near else self._deltas.get(chunk.root)
-            if run and not (to == way and self._continues(run, chunk, way[1] is None and not near)):
+            stored = way[1] is None and not near
+            if run and not (to == way and _continues(run, chunk, stored, most if stored else _RUN)):
                 yield Run(tuple(run), *way)
                 run = []
             run.append(chunk)
@@ -121,9 +125,9 @@ class Supply:
         if run:
             yield Run(tuple(run), *way)
 
-    def read(self, run: Run, file: str = "") -> Sequence[Buffer]:
-        """The chunks, one after the other, in as many pieces as may be; each is what its digest says. ``file`` is what
-        a cache calls the file that they are of, for peers.
+    def read(self, run: Run, file: str = "") -> Iterator[Buffer]:
+        """The chunks, one after the other; each is what its digest says, and good until the next is asked for.
+        ``file`` is what a cache calls the file that they are of, for peers.
 
         Raises:
             Missing, Damaged: the store has not all of it
@@ -137,8 +141,13 @@ class Supply:
         elif (encoded := run.encoded or self._worth_decoding(run)) is not None:
             found = self._decoded(run.chunks, encoded)
         else:
-            return [self._stored(run.chunks)]
-        return [self._stored([chunk]) if data is None else data for chunk, data in zip(run.chunks, found, strict=True)]
+            yield from self._stored(run.chunks)
+            return
+        for chunk, data in zip(run.chunks, found, strict=True):
+            if data is None:
+                yield from self._stored([chunk])
+            else:
+                yield data
 
     # ---------------------------------------------------------------- which way
 
@@ -155,13 +164,6 @@ class Supply:
                             self._compressed.setdefault(root, Encoded.of(way, None))
                 self._having = having
             return self._having
-
-    def _continues(self, run: Sequence[Chunk], chunk: Chunk, stored: bool) -> bool:
-        last = run[-1]
-        if last.offset + last.at.size != chunk.offset or (chunk.root != last.root and not stored):
-            return False
-        beside = last.at.key == chunk.at.key and last.at.offset + last.at.size == chunk.at.offset
-        return chunk.offset + chunk.at.size - run[0].offset <= (RANGE if stored else _RUN) and (beside or not stored)
 
     def _worth_decoding(self, run: Run) -> Encoded | None:
         """The run's compressed form, where there is one and the store is slow."""
@@ -214,24 +216,35 @@ class Supply:
             found.append(_decoded(payload, chunk, encoded.base))
         return found
 
-    def _stored(self, chunks: Sequence[Chunk]) -> Buffer:
+    def _stored(self, chunks: Sequence[Chunk]) -> Iterator[Buffer]:
         """Chunks that lie side by side in the store."""
         first = chunks[0].at
-        data = self._fetch(first.key, first.offset, sum(chunk.at.size for chunk in chunks))
-        view, offset = memoryview(data), 0
-        for chunk in chunks:
-            if not matches(view[offset : offset + chunk.at.size], chunk.digest):
+        pieces = self._storage.pieces(first.key, first.offset, [chunk.at.size for chunk in chunks])
+        # To its end, or the connection that it comes over serves no other.
+        for chunk, data in zip(chunks, self._each_timed(pieces), strict=True):
+            self._count(len(data))
+            if not matches(data, chunk.digest):
                 where = f"{chunk.at.key} from byte {chunk.at.offset} on"
                 raise Damaged(f"The store's {where} is damaged. {MEND}")
-            offset += chunk.at.size
-        return data
+            yield data
+
+    def _each_timed(self, pieces: Iterator[Buffer]) -> Iterator[Buffer]:
+        while True:
+            with self._timed():
+                data = next(pieces, None)
+            if data is None:
+                return
+            yield data
 
     def _fetch(self, key: str, offset: int, size: int) -> Buffer:
         with self._timed():
             data = self._storage.read(key, offset, size)
-        with self._lock:
-            self.fetched += len(data)
+        self._count(len(data))
         return data
+
+    def _count(self, fetched: int) -> None:
+        with self._lock:
+            self.fetched += fetched
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
@@ -247,6 +260,14 @@ class Supply:
                 now = time.monotonic()
                 self._reading, self._reading_since = self._reading + now - self._reading_since, now
                 self._readers -= 1
+
+
+def _continues(run: Sequence[Chunk], chunk: Chunk, stored: bool, most: int) -> bool:
+    last = run[-1]
+    if last.offset + last.at.size != chunk.offset or (chunk.root != last.root and not stored):
+        return False
+    beside = last.at.key == chunk.at.key and last.at.offset + last.at.size == chunk.at.offset
+    return chunk.offset + chunk.at.size - run[0].offset <= most and (beside or not stored)
 
 
 def _decoded(payload: memoryview, chunk: Chunk, base: Place | None) -> bytes | None:

@@ -204,7 +204,8 @@ class _Reading:
         for run in self._supply.runs(needed):
             offset = run.offset
             for data in self._supply.read(run):
-                yield data[max(start - offset, 0) : max(stop - offset, 0)]
+                # A copy: it is good only until the next is asked for, and what goes out may wait.
+                yield bytes(data[max(start - offset, 0) : max(stop - offset, 0)])
                 offset += len(data)
 
     def _chunks_of(self, file: File) -> tuple[Sequence[int], Sequence[Chunk]]:

@@ -4,12 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
+CLIENTS := $(VENV)/clients
+INSTALLED_CLIENTS := $(CLIENTS)/.installed
+# Of each load of bench-peers, and how often each server has its turn.
+SECONDS ?= 3
+ROUNDS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test bench soak openapi lock clean
+.PHONY: help setup up down test bench bench-peers soak openapi lock clean
 
 help: ## Show these targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
 setup: $(INSTALLED) ## Install Modelyard into .venv
 	@echo "Modelyard is installed: $(BIN)/modelyard"
@@ -20,7 +25,7 @@ up: $(INSTALLED) ## Run Modelyard with two demo models; Ctrl-C ends it
 down: $(INSTALLED) ## Stop a Modelyard that runs in the background
 	@$(BIN)/modelyard down
 
-test: $(INSTALLED_DEV) ## Check style, types and imports, and run all tests
+test: $(INSTALLED_DEV) $(INSTALLED_CLIENTS) ## Check style, types and imports, and run all tests
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
@@ -29,6 +34,9 @@ test: $(INSTALLED_DEV) ## Check style, types and imports, and run all tests
 
 bench: $(INSTALLED) ## Measure speed and memory; fails when a goal is missed
 	@$(BIN)/python -m bench
+
+bench-peers: $(INSTALLED) ## Measure other model servers and ours in turns, into docs/benchmarks.md (about 20 minutes)
+	@$(BIN)/python -m bench.peers.serving --seconds $(SECONDS) --rounds $(ROUNDS)
 
 soak: $(INSTALLED_DEV) ## Drive the life cycle through 10,000 random histories (about 20 minutes)
 	@MODELYARD_HISTORIES=10000 $(BIN)/pytest tests/control/test_yard_machine.py
@@ -48,4 +56,9 @@ $(INSTALLED): pyproject.toml requirements.lock scripts/setup.sh
 
 $(INSTALLED_DEV): $(INSTALLED) requirements-dev.lock
 	@sh scripts/setup.sh requirements-dev.lock
+	@touch $@
+
+# The official clients of other servers, against which the protocols are tested: not to be had beside what we need.
+$(INSTALLED_CLIENTS): $(INSTALLED) requirements-clients.lock scripts/setup.sh
+	@sh scripts/setup.sh requirements-clients.lock $(CLIENTS)
 	@touch $@

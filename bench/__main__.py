@@ -21,10 +21,13 @@ import aiohttp
 import httpx2
 import psutil
 
-from bench.house import House, free_port, house, pid_of
+from bench.house import House, deploy, free_port, house, infer, pid_of, start_through_api
 from bench.load import drive, percentile
+from bench.progressive import progressive
 from bench.registry import registry
 from bench.scale import MODELS, RUNNING, TOKEN
+from bench.starts import instant_starts
+from bench.swaps import hot_swaps
 
 STOPS, STARTS, CALLERS, CALL_ROUNDS = 100, 15, 50, 12
 SWAPS, LIST_PAGES = 30, 500
@@ -44,15 +47,6 @@ def report(name: str, measured: str, goal: str, met: bool) -> None:
     print(f"{'ok  ' if met else 'MISS'} {name:<58} {measured:<44} goal: {goal}", flush=True)
 
 
-def deploy(h: House) -> None:
-    spec = {"source": f"file://{h.digits / 'model.onnx'}"}
-    h.wait(h.post("/models", {"name": "digits", "spec": spec}))
-
-
-def infer(http: httpx2.Client, sample: bytes) -> bool:
-    return http.post("/v2/models/digits/infer", content=sample).status_code == 200
-
-
 def stops(h: House) -> None:
     """From the call to the verified release, as its caller sees it."""
     took = []
@@ -64,15 +58,6 @@ def stops(h: House) -> None:
     p50, p99 = percentile(took, 0.5), percentile(took, 0.99)
     report(f"stop of an idle model, verified ({STOPS} stops)", f"p50 {p50:.0f} ms, p99 {p99:.0f} ms",
            "p50 <= 150 ms, p99 <= 1 s", p50 <= 150 and p99 <= 1000)  # fmt: skip
-
-
-def start_through_api(h: House) -> float:
-    h.wait(h.post("/models/digits/stop"))
-    began = time.perf_counter()
-    h.wait(h.post("/models/digits/start"))
-    while not infer(h.http, h.sample):
-        pass
-    return (time.perf_counter() - began) * 1e3
 
 
 def start_bare(h: House) -> float:
@@ -278,7 +263,7 @@ def models() -> None:
 
 
 def main() -> int:
-    """Measure everything; the exit code is 1 when a goal is missed."""
+    """Measure everything, or the parts that are named; the exit code is 1 when a goal is missed."""
     processor = next(
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         platform.processor(),
@@ -287,9 +272,11 @@ def main() -> int:
         f"{processor}, {os.cpu_count()} cores, Python {platform.python_version()}, "
         f"{platform.system()} {platform.release()}"
     )
-    if sys.argv[1:] != ["registry"]:
-        models()
-    registry(report)
+    parts = {"models": models, "starts": lambda: instant_starts(report), "progressive": lambda: progressive(report),
+             "swaps": lambda: hot_swaps(report), "registry": lambda: registry(report)}  # fmt: skip
+    named = parts | {"pulls": lambda: registry(report, pulls_only=True)}
+    for name in sys.argv[1:] or parts:
+        named[name]()
     if _missed:
         print(f"Missed: {', '.join(_missed)}")
     return 1 if _missed else 0

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,3 +81,24 @@ def house(**settings: str) -> Iterator[House]:
 def pid_of(home: Path, name: str) -> int:
     """The process id of the control process or the gateway."""
     return int(json.loads((home / "run" / f"{name}.json").read_text())["pid"])
+
+
+def deploy(h: House) -> None:
+    """Serve the digits model."""
+    spec = {"source": f"file://{h.digits / 'model.onnx'}"}
+    h.wait(h.post("/models", {"name": "digits", "spec": spec}))
+
+
+def infer(http: httpx2.Client, sample: bytes) -> bool:
+    """Whether the digits model answers."""
+    return http.post("/v2/models/digits/infer", content=sample).status_code == 200
+
+
+def start_through_api(h: House) -> float:
+    """Milliseconds from the call to the first answer of digits, which is stopped before."""
+    h.wait(h.post("/models/digits/stop"))
+    began = time.perf_counter()
+    h.wait(h.post("/models/digits/start"))
+    while not infer(h.http, h.sample):
+        pass
+    return (time.perf_counter() - began) * 1e3

@@ -42,7 +42,7 @@ def drive(port: int, path: str, body: bytes, headers: dict[str, str], callers: i
 
 
 def _wrk(port: int, path: str, body: bytes, headers: dict[str, str], callers: int, seconds: float) -> Load:
-    lines = ["wrk.method = 'POST'", f"wrk.body = [==[{body.decode()}]==]"]
+    lines = ["wrk.method = 'POST'"]
     lines += [f"wrk.headers['{name}'] = '{value}'" for name, value in headers.items()]
     lines += [
         "done = function(s, l, r)",
@@ -50,7 +50,11 @@ def _wrk(port: int, path: str, body: bytes, headers: dict[str, str], callers: in
         "  print(string.format('FAILED %d', s.errors.status + s.errors.connect + s.errors.read + s.errors.timeout))",
         "end",
     ]
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script, tempfile.NamedTemporaryFile("wb") as content:
+        # By a file: a body may be binary.
+        content.write(body)
+        content.flush()
+        lines.append(f"wrk.body = io.open('{content.name}', 'rb'):read('*a')")
         script.write("\n".join(lines))
         script.flush()
         command = [

@@ -1,6 +1,7 @@
 """``make lock``: resolve pyproject.toml anew and pin what came of it.
 
-requirements.lock holds what running needs, requirements-dev.lock what checking and testing need besides.
+requirements.lock holds what running needs, requirements-dev.lock what checking and testing need besides, and
+requirements-clients.lock other servers' clients, which are tested against from an environment of their own.
 Versions only: where packages come from is pip's configuration.
 """
 
@@ -29,6 +30,10 @@ def main() -> None:
         write("requirements.lock", "What running needs.", pinned)
         more = [line for line in install(python, project["dependency-groups"]["dev"]) if line not in pinned]
         write("requirements-dev.lock", "What checking and testing need besides.", ["-r requirements.lock", *more])
+    with tempfile.TemporaryDirectory() as folder:
+        venv.create(folder, with_pip=True)
+        clients = install(str(Path(folder) / "bin" / "python"), project["dependency-groups"]["clients"])
+        write("requirements-clients.lock", "Other servers' clients, for tests, by themselves.", clients)
 
 
 def install(python: str, requirements: list[str]) -> list[str]:

@@ -1,10 +1,11 @@
 #!/bin/sh
-# Have a virtual environment in .venv with what the given lock file pins, and this project in it.
-# usage: scripts/setup.sh LOCK
+# Have a virtual environment in .venv with what the given lock file pins, and this project in it; in VENV, if one is
+# given, what the lock pins and nothing else.
+# usage: scripts/setup.sh LOCK [VENV]
 set -eu
 
 lock=$1
-venv=.venv
+venv=${2:-.venv}
 
 fail() {
     echo "make setup: $*" >&2
@@ -47,6 +48,11 @@ echo "Installing what $lock pins into $venv (the first time takes a minute)"
 pip() {
     "$venv/bin/python" -m pip -qq --disable-pip-version-check --no-input "$@"
 }
+if [ "$#" -gt 1 ]; then
+    # It is for a few programs of its own: what they do not import need not be compiled.
+    pip install --no-compile -r "$lock" || fail "pip could not install what $lock pins"
+    exit
+fi
 pip install -r "$lock" || fail "pip could not install what $lock pins"
 # The lock holds the build tools too, so nothing that is not pinned gets in.
 pip install --no-deps --no-build-isolation --editable . || fail "the project itself could not be installed"

@@ -42,9 +42,20 @@ class Settings(BaseSettings):
     )
     token: str = Field(default="", description="The administrator token; empty: read from admin.token in the home.")
     max_body: int = Field(default=4 * 2**20, ge=1024, description="Bytes of a request body that the API accepts.")
+    grpc_port: int | None = Field(
+        default=None, ge=0, le=65535, description="The port of the front door for gRPC, 0 for a free one; empty: none. "
+        "Needs modelyard[grpc].",
+    )  # fmt: skip
+    grpc_max_message: int = Field(
+        default=64 * 2**20, ge=1024, description="Bytes of a message over gRPC, whatever the model's own limit is."
+    )
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     devices: str = Field(
         default="", description="The GPUs of this machine: 'gpu:2' declares two, 'none' none; empty: found by NVML."
+    )
+
+    warm_start: bool = Field(
+        default=True, description="Whether workers are forked from processes that have imported their engine already."
     )
 
     registry_path: str = Field(
@@ -93,6 +104,11 @@ class Settings(BaseSettings):
                 "or MODELYARD_CONTROL_PROCESSES to 1."
             )
         return count
+
+    @field_validator("grpc_port", mode="before")
+    @classmethod
+    def _none_if_empty(cls, port: object) -> object:
+        return None if port == "" else port
 
     @field_validator("token", "peers_token")
     @classmethod
@@ -244,6 +260,11 @@ class Settings(BaseSettings):
     def instances_dir(self) -> Path:
         """Where the local backend keeps a folder an instance; sockets stand beside them."""
         return self.run_dir / "i"
+
+    @property
+    def warm_dir(self) -> Path:
+        """Which engines' workers were launched here lately: an empty file for each."""
+        return self.run_dir / "warm"
 
     @property
     def routes_dir(self) -> Path:

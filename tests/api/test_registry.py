@@ -219,6 +219,22 @@ async def test_an_alias_is_moved_guarded_rolled_back_and_removed(api: Api) -> No
     assert (await put("3.0.0")).status_code == 404
 
 
+async def test_a_version_that_loses_too_much_gets_an_alias_by_force_alone(api: Api) -> None:
+    await registered(api, "1.0.0")
+    marked = {"metrics": {"accuracy_drop": 0.2, "accuracy_drop_limit": 0.1}}
+    await api.http.patch(f"/api/v1{PAT}/versions/1.0.0", json=marked)
+
+    async def put(**more: Any) -> Any:
+        return await api.http.put(f"/api/v1{PAT}/aliases/stable", json={"version": "1.0.0", **more})
+
+    answer = await put(reason="it is small")
+    assert (answer.status_code, answer.json()["code"]) == (409, "accuracy_drop")
+    answer = await put(force=True)
+    assert (answer.status_code, answer.json()["errors"][0]["path"]) == (422, "reason")
+    answer = await put(force=True, reason="it is small")
+    assert (answer.status_code, answer.json()["reason"]) == (200, "it is small")
+
+
 async def test_registered_models_are_listed_by_filter_and_page(api: Api) -> None:
     await api.post("/namespaces", {"name": "team"})
     await registered(api, "1.0.0", name="digits", series="mnist", labels={"team": "a"})

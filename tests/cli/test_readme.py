@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
 from modelyard.cli.problems import MEANING
-from tests.cli.yard import Yard
+from tests.cli.yard import Yard, free_port
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -51,6 +52,13 @@ class Shell:
         if re.match(r"\w+=", line):
             self._set.append(line)
         return self._run(["bash", "-c", "\n".join([*self._set, line])])
+
+    def begin(self, line: str) -> subprocess.Popen[str]:
+        """One that goes on."""
+        words = ["bash", "-c", f"exec {line}"]
+        return subprocess.Popen(
+            words, env=self._env, cwd=self._folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
 
     def python(self, program: str) -> subprocess.CompletedProcess[str]:
         return self._run(["python", "-c", program])
@@ -90,6 +98,7 @@ LINES: list[tuple[str, int, str | re.Pattern[str] | Callable[[str], bool]]] = [
     ("modelyard predict digits", 4, "Model 'digits' is stopped"),
     ("modelyard start digits", 0, "digits is running"),
     ("modelyard events digits", 0, re.compile(r"StopRequested .*\n.*Released .*\n(.*\n)*.*StartRequested ")),
+    ("modelyard load-test digits", 0, re.compile(r"Errors +0\n(.*\n)+MIN +MEAN +P50 ")),
     ("modelyard update digits", 0, re.compile(r"container.environment.TZ +- +UTC +new instances")),
     ("modelyard update digits", 0, "digits is updated"),
     ("modelyard diff digits 2", 0, re.compile(r"container.environment.TZ +- +UTC ")),
@@ -98,6 +107,7 @@ LINES: list[tuple[str, int, str | re.Pattern[str] | Callable[[str], bool]]] = [
     ("mkdir", 0, ""),
     ("modelyard deploy double", 0, "double is running"),
     ("modelyard predict double", 0, re.compile(r"y +FP64 +2 +2, 5\n")),
+    ("curl", 0, '{"predictions":[2.0,5.0]}'),
     ("modelyard logs double", 0, "ready"),
     ("modelyard delete double", 0, "double is deleted"),
 ]
@@ -142,6 +152,18 @@ VERSION_LINES: list[tuple[str, int, str | re.Pattern[str] | Callable[[str], bool
     ("modelyard keys revoke", 0, "release is revoked"),
     ("modelyard keys require", 0, "are served from unsigned versions too"),
 ]
+
+
+OPTIMIZATION_LINES: list[tuple[str, int, str | re.Pattern[str] | Callable[[str], bool]]] = [
+    ("modelyard convert", 0, re.compile(r"100\.00% of the labels are equal.*\nquick@1\.0\.0 is published")),
+    ("modelyard deploy quick", 0, "quick is running"),
+    ("modelyard tune quick", 0, re.compile(r"THREADS +ROWS(.*\n)+(Better|Nothing to change): ")),
+]
+
+
+def test_every_line_about_smaller_models_does_what_it_says(demo: Yard) -> None:
+    section = README.split("## Smaller and faster\n")[1].split("\n## ")[0]
+    run(Shell(demo), BLOCK.findall(section), OPTIMIZATION_LINES)
 
 
 def test_every_line_about_versions_does_what_it_says(demo: Yard) -> None:
@@ -195,3 +217,34 @@ def test_the_lines_that_up_prints_to_try_work_as_they_stand(demo: Yard) -> None:
 def test_the_readme_lists_the_exit_codes_that_there_are() -> None:
     (listed,) = re.findall(r"^Exit codes: (.*?)\.$", README, re.MULTILINE | re.DOTALL)
     assert " ".join(listed.split()) == ", ".join(f"{code.value} {meaning}" for code, meaning in MEANING.items())
+
+
+def test_every_line_about_models_from_files_does_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    section = README.split("## Models from files, and in your own application\n")[1].split("\n## ")[0]
+    (_, shell_block), (_, program) = BLOCK.findall(section)
+    folder = Path(tempfile.mkdtemp(prefix="my-", dir="/tmp"))
+    port = free_port()
+    yard = Yard(home=folder / ".modelyard", port=port, environment={"HOME": str(folder)})
+    models = yard.home / "models"
+    try:
+        subprocess.run([sys.executable, "-m", "modelyard.demo", str(models)], check=True, capture_output=True)
+        serve, ready, infer, status = lines(shell_block.replace("8901", str(port)))
+        shell = Shell(yard)
+        assert serve.startswith("modelyard serve ")
+        with shell.begin(serve) as server:
+            assert server.stdout is not None
+            assert any(line.startswith("models ready") for line in server.stdout)
+            assert json.loads(shell(ready).stdout)["ready"]
+            assert answers(shell(infer).stdout)
+            assert json.loads(shell(status).stdout)["models"]["wine"]["state"] == "unloaded"
+            server.terminate()
+            server.stdout.read()
+        monkeypatch.chdir(models)
+        made: dict[str, Any] = {}
+        exec(program, made)
+        with TestClient(made["app"]) as client:
+            assert client.get("/score?text=hello").json() == 1.0
+            sample = (models / "digits" / "sample.json").read_bytes()
+            assert answers(client.post("/models/v2/models/digits/infer", content=sample).text)
+    finally:
+        shutil.rmtree(folder)

@@ -48,8 +48,9 @@ async def until(condition, seconds=10.0):
 class Gateway:
     """A gateway process; ``port`` is held by a socket of ours, as the supervisor holds it."""
 
-    def __init__(self, home: Path, token: str | None = TOKEN) -> None:
+    def __init__(self, home: Path, token: str | None = TOKEN, **environment: str) -> None:
         self.home = home
+        self.environment = environment
         self.settings = Settings(home=home)
         self.process: subprocess.Popen[bytes] | None = None
         self.settings.routes_dir.mkdir(parents=True)
@@ -66,6 +67,7 @@ class Gateway:
             **os.environ,
             "MODELYARD_HOME": str(self.home),
             "MODELYARD_LISTEN_FD": str(self.listener.fileno()),
+            **self.environment,
         }
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -89,6 +91,10 @@ class Gateway:
         self.process.send_signal(number)
         return self.process.wait(timeout=10)
 
+    @property
+    def grpc_address(self) -> str:
+        return f"127.0.0.1:{json.loads((self.settings.run_dir / 'gateway.json').read_bytes())['grpc_port']}"
+
     def connect(self) -> socket.socket:
         client = socket.create_connection(("127.0.0.1", self.port), timeout=10)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -96,9 +102,9 @@ class Gateway:
 
 
 @contextlib.contextmanager
-def running_gateway(token: str | None = TOKEN, *, start: bool = True) -> Iterator[Gateway]:
+def running_gateway(token: str | None = TOKEN, *, start: bool = True, **environment: str) -> Iterator[Gateway]:
     home = Path(tempfile.mkdtemp(prefix="my-", dir="/tmp"))
-    gateway = Gateway(home, token)
+    gateway = Gateway(home, token, **environment)
     try:
         if start:
             gateway.start()
@@ -112,8 +118,8 @@ def running_gateway(token: str | None = TOKEN, *, start: bool = True) -> Iterato
 
 @pytest.fixture(scope="session")
 def gateway() -> Iterator[Gateway]:
-    """Shared by tests that leave it running."""
-    with running_gateway() as gateway:
+    """Shared by tests that leave it running; it serves gRPC as well."""
+    with running_gateway(MODELYARD_GRPC_PORT="0", MODELYARD_GRPC_MAX_MESSAGE=str(2**21)) as gateway:
         yield gateway
 
 

@@ -1,7 +1,8 @@
 """A worker that speaks frames and nothing else: echoes inference bodies, as its own process.
 
 ``python echo_worker.py SOCKET NAME``. The body of an infer request may be JSON with ``parameters``:
-``{"sleep": seconds}``, ``{"status": 400}``, ``{"bytes": n}`` (answer with so many) or ``{"die": true}``.
+``{"sleep": seconds}``, ``{"status": 400}``, ``{"bytes": n}`` (answer with so many) or ``{"die": true}``. What comes
+over gRPC is answered with its tensors; its parameters are looked at as well.
 """
 
 import asyncio
@@ -37,6 +38,8 @@ class Worker:
             respond(Head("", 200, {"cancelled": self.cancelled, "waiting": len(self.timers)}), b"")
         elif self.draining:
             respond(Head("", 503, {"content_type": "application/problem+json"}), b'{"code":"draining"}')
+        elif str(head.params.get("path", "")).endswith("/ModelInfer"):
+            self.infer_tensors(peer, stream, head, body, respond)
         elif "header_length" in head.params:
             respond(Head("", 200, dict(head.params)), body)
         else:
@@ -46,21 +49,56 @@ class Worker:
         asked = orjson.loads(body).get("parameters", {}) if b'"parameters"' in bytes(body[:4096]) else {}
         if asked.get("die"):
             os.kill(os.getpid(), signal.SIGKILL)
+        if "pieces" in asked:
+            self.piece((id(peer), stream), respond, asked, 0)
+            return
         answer = body
         if "bytes" in asked:
             answer = b"x" * asked["bytes"]
         elif asked:
             answer = orjson.dumps({"worker": self.name, "params": head.params, "size": len(body)})
         status = Head("", asked.get("status", 200), {"content_type": "application/json"})
+        self.answer_later(asked, peer, stream, respond, status, answer)
+
+    def infer_tensors(self, peer, stream, head, body, respond) -> None:
+        length = head.params["header_length"]
+        request = orjson.loads(body[:length])
+        asked = request["parameters"]
+        if asked.get("die"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if asked.get("status", 200) != 200:
+            problem = orjson.dumps({"code": "asked_for", "detail": "inputs[0]: as you wished"})
+            respond(Head("", asked["status"], {"content_type": "application/problem+json"}), problem)
+            return
+        answer = {
+            "model_name": self.name, "model_version": head.params.get("version", ""), "outputs": request["inputs"],
+            "id": orjson.dumps([asked, request.get("id"), head.params]).decode() if asked.get("tell") else "",
+        }  # fmt: skip
+        text = orjson.dumps(answer)
+        status = Head("", 200, {"content_type": "application/octet-stream", "header_length": len(text)})
+        self.answer_later(asked, peer, stream, respond, status, text + bytes(body[length:]))
+
+    def answer_later(self, asked, peer, stream, respond, head, body) -> None:
         if asked.get("sleep"):
             key = (id(peer), stream)
-            self.timers[key] = self.loop.call_later(asked["sleep"], self.answer, key, respond, status, answer)
+            self.timers[key] = self.loop.call_later(asked["sleep"], self.answer, key, respond, head, body)
         else:
-            respond(status, answer)
+            respond(head, body)
 
     def answer(self, key, respond, head, body) -> None:
         del self.timers[key]
         respond(head, body)
+
+    def piece(self, key, respond, asked, number) -> None:
+        events = Head("", 200, {"content_type": "text/event-stream"})
+        self.timers.pop(key, None)
+        if number == asked["pieces"]:
+            respond(events, b"")
+            return
+        if number == asked.get("die_at"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        respond.part(events, b"data: %d %b\n\n" % (number, b"x" * asked.get("size", 0)))
+        self.timers[key] = self.loop.call_later(asked.get("pause", 0), self.piece, key, respond, asked, number + 1)
 
     def cancel(self, peer, stream) -> None:
         timer = self.timers.pop((id(peer), stream), None)

@@ -170,7 +170,7 @@ async def test_requests_to_a_users_server_wait_for_it(http, channel, server, nam
 async def test_what_a_woken_model_cannot_answer_is_said_once_it_is_there(http, channel, name, idle, wake):
     await channel.set(idle())
     held = asyncio.create_task(passed_on(http, f"/proxy/default/{name}/x"))
-    other = asyncio.create_task(passed_on(http, f"/v2/models/{name}/generate"))
+    other = asyncio.create_task(passed_on(http, f"/v2/models/{name}/explain"))
     await channel.until_load(name, waiting=2)
     await wake()
     assert (await held)[1]["code"] == "not_proxied"

@@ -18,7 +18,7 @@ async def test_server_metadata_and_health_need_no_token(gateway, http):
             assert answer.status == 200
             body = await answer.json()
             assert body["name"] == "modelyard"
-            assert body["extensions"] == ["binary_tensor_data"]
+            assert body["extensions"] == ["binary_tensor_data", "model_repository"]
     for path in ("/v2/health/live", "/v2/health/ready"):
         async with http.get(path, headers={"Authorization": ""}) as answer:
             assert answer.status == 200
@@ -123,7 +123,7 @@ async def test_wrong_methods_and_content_types(http, channel, worker, name, make
         assert answer.status == 415
         assert (await answer.json())["code"] == "unsupported_media_type"
     async with http.post(
-        f"/v2/models/{name}/infer", data=b"{}", headers={"Content-Type": "application/json", "Content-Encoding": "gzip"}
+        f"/v2/models/{name}/infer", data=b"{}", headers={"Content-Type": "application/json", "Content-Encoding": "br"}
     ) as answer:
         assert (answer.status, (await answer.json())["code"]) == (415, "unsupported_content_encoding")
     async with http.post(

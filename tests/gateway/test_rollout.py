@@ -103,11 +103,11 @@ async def test_while_a_worker_replaces_a_users_server_each_gets_what_it_can_answ
             assert (await answer.json())["path"] == "/x"
     assert (await pinned(http, name, "3"))[1]["worker"] == worker.id
     assert (await pinned(http, name, "2"))[1]["path"] == f"/v2/models/{name}/versions/2/infer"
-    async with http.post(f"/v2/models/{name}/generate", json={}) as answer:
-        assert (await answer.json())["path"] == f"/v2/models/{name}/generate"
+    async with http.post(f"/v2/models/{name}/explain", json={}) as answer:
+        assert (await answer.json())["path"] == f"/v2/models/{name}/explain"
     await channel.set(make_route(name, worker))
     assert await status_of(http, f"/proxy/default/{name}/x") == (404, "not_proxied")
-    assert await status_of(http, f"/v2/models/{name}/generate") == (404, "not_found")
+    assert await status_of(http, f"/v2/models/{name}/explain") == (404, "not_found")
     await channel.set(make_route(name, state="stopped"))
     assert await status_of(http, f"/proxy/default/{name}/x") == (503, "model_not_serving")
 

@@ -11,7 +11,7 @@ import pytest
 
 from modelyard.domain import commands
 from modelyard.domain.errors import AlreadyExists, EtagMismatch, InvalidRequest, NotFound, Refused
-from modelyard.domain.registry import About, Content, Framework, Identity, Lineage, Notes, Signature, Tensor
+from modelyard.domain.registry import About, Content, Framework, Identity, Lineage, Notes, Signature, Tensor, Version
 from modelyard.registry.catalog import By, Catalog
 from modelyard.registry.ports import RegisteredModelQuery
 from modelyard.store import SqlStore
@@ -544,3 +544,59 @@ async def test_what_was_trusted_is_kept_with_the_version_and_told(shelves: Shelv
     assert told.data == {"version": "1.0.0", "manifest": digest(1), "trust": ["code", "pickle"]}
     with pytest.raises(Refused, match="another trust"):
         await shelves.publish("1.0.0", manifest=1)
+
+
+# ------------------------------------------------------------------------------------------- accuracy
+
+
+async def publish_measured(shelves: Shelves, number: str, drop: float, limit: float = 0.01) -> Version:
+    made = Identity(content=content(int(drop * 1000)), lineage=Lineage(parent="1.0.0"))
+    notes = Notes(metrics={"accuracy_drop": drop, "accuracy_drop_limit": limit})
+    version, _ = await shelves.catalog.publish("default", "pat", number, made, notes, ME)
+    return version
+
+
+async def test_an_alias_moves_to_a_version_that_loses_too_much_only_by_force_and_with_a_reason(
+    shelves: Shelves,
+) -> None:
+    await shelves.register()
+    await shelves.publish("1.0.0")
+    await shelves.move("stable", "1.0.0")
+    await publish_measured(shelves, "1.0.1-int8", 0.05)
+    await publish_measured(shelves, "1.0.1-fp16", 0.01)
+    said = await refused("accuracy_drop", shelves.move("stable", "1.0.1-int8"))
+    assert "its accuracy drops by 0.05, past the limit of 0.01" in said
+    assert await shelves.move("stable", "1.0.1-fp16") == "1.0.1-fp16", "to the limit is not past it"
+    by = By(actor="tester")
+    with pytest.raises(InvalidRequest) as unsaid:
+        await shelves.catalog.move_alias("default", "pat", "stable", "1.0.1-int8", by, force=True)
+    assert [problem.path for problem in unsaid.value.problems] == ["reason"]
+    assert await shelves.move("stable", "1.0.1-int8", force=True) == "1.0.1-int8"
+    event = (await shelves.events())[-1]
+    assert (event.data["forced"], event.reason) == (True, "a test")
+    assert event.message == (
+        "pat@stable is now 1.0.1-int8, although its accuracy drops by 0.05, past the limit of 0.01."
+    )
+    assert await shelves.move("stable", "1.0.1-int8") == "1.0.1-int8", "it is there already"
+    moves = (await shelves.catalog.history("default", "pat", "stable")).items
+    assert (moves[0].after, moves[0].reason) == ("1.0.1-int8", "a test")
+
+
+async def test_what_loses_too_much_is_a_pre_release_that_nobody_gets_by_itself(shelves: Shelves) -> None:
+    await shelves.register()
+    await publish_measured(shelves, "0.9.0-int8", 0.5)
+    assert await shelves.latest() is None, "though it is the only one"
+    await shelves.publish("1.0.0")
+    said = await refused("accuracy_drop", publish_measured(shelves, "1.1.0", 0.05))
+    assert "Publish it as a pre-release (1.1.0-int8" in said
+    await publish_measured(shelves, "1.1.0-int8", 0.05)
+    assert (await shelves.latest(), await shelves.resolve("^1")) == ("1.0.0", "1.0.0")
+    await shelves.catalog.delete_version("default", "pat", "1.0.0", ME)
+    assert await shelves.latest() is None
+    await shelves.catalog.delete_version("default", "pat", "1.1.0-int8", ME)
+    await shelves.catalog.restore_version("default", "pat", "1.1.0-int8", ME)
+    assert await shelves.latest() is None
+    await shelves.catalog.restore_version("default", "pat", "1.0.0", ME)
+    assert await shelves.latest() == "1.0.0"
+    await publish_measured(shelves, "1.0.1", 0.001)
+    assert await shelves.latest() == "1.0.1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 import re
@@ -58,7 +59,7 @@ def get(port: int, path: str) -> tuple[int, dict[str, Any]]:
 
 
 def test_server_and_model_tell_about_themselves(port: int) -> None:
-    assert get(port, "/v2")[1]["extensions"] == ["binary_tensor_data"]
+    assert get(port, "/v2")[1]["extensions"] == ["binary_tensor_data", "model_repository"]
     assert get(port, "/v2/health/live") == (200, {"live": True})
     assert get(port, "/v2/health/ready") == (200, {"ready": True})
     for path in ("/v2/models/digits/ready", "/v2/models/digits/versions/1/ready"):
@@ -116,6 +117,27 @@ def test_bad_requests_get_a_problem(
     assert (answered, headers["content-type"]) == (status, "application/problem+json")
     assert (problem["status"], problem["code"], problem["instance"]) == (status, code, path)
     assert problem["request_id"] == headers["x-request-id"]
+
+
+def test_v1_is_spoken_too(port: int, demo: Path) -> None:
+    sample = json.loads((demo / "digits" / "sample.json").read_bytes())["inputs"][0]
+    width = sample["shape"][1]
+    rows = np.array(sample["data"]).reshape(-1, width).tolist()
+    status, _, body = call(port, "POST", "/v1/models/digits:predict", json.dumps({"instances": rows * 2}).encode())
+    assert status == 200
+    assert len(json.loads(body)["predictions"]) == 2
+    assert get(port, "/v1/models") == (200, {"models": ["digits"]})
+    assert get(port, "/v1/models/digits") == (200, {"name": "digits", "ready": True})
+    status, _, body = call(port, "POST", "/v1/models/digits:predict", b'{"instances": [[1]]}')
+    assert json.loads(body)["errors"][0]["path"] == "instances[0]"
+
+
+def test_a_compressed_body_is_taken_within_the_limit(port: int, demo: Path) -> None:
+    sample = gzip.compress((demo / "digits" / "sample.json").read_bytes())
+    assert call(port, "POST", "/v2/models/digits/infer", sample, {"Content-Encoding": "gzip"})[0] == 200
+    bomb = gzip.compress(bytes(64 * 2**20 + 1))
+    assert call(port, "POST", "/v2/models/digits/infer", bomb, {"Content-Encoding": "gzip"})[0] == 413
+    assert call(port, "POST", "/v2/models/digits/infer", sample, {"Content-Encoding": "br"})[0] == 415
 
 
 def test_bad_header_length_is_refused(port: int) -> None:

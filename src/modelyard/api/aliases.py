@@ -36,9 +36,12 @@ def add(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
         name: RegisteredName, alias: AliasName, body: schemas.MoveAlias, ns: Namespace, caller: CallerDep,
         services: Authorized,
     ) -> Response:  # fmt: skip
-        """`latest` is kept by the registry: the newest release. With `expected`, only if it points there now."""
+        """`latest` is kept by the registry: the newest release. With `expected`, only if it points there now. A version
+        whose metric `accuracy_drop` is above its `accuracy_drop_limit` is refused (`accuracy_drop`)."""
         expected = body.expected if "expected" in body.model_fields_set else ANY_PLACE
-        moved = await services.catalog.move_alias(ns, name, alias, body.version, by(caller, body.reason), expected)
+        moved = await services.catalog.move_alias(
+            ns, name, alias, body.version, by(caller, body.reason), expected, force=body.force
+        )
         return _alias(moved)
 
     @router.delete("/{name}/aliases/{alias}", status_code=204, summary="Remove an alias")

@@ -41,15 +41,18 @@ def set_alias(
         str | None,
         typer.Option("--expected", metavar="VERSION", help="Only if it is there now; none for nowhere."),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also at one whose accuracy drops past its limit; say why (--reason).")
+    ] = False,
     reason: ReasonOption = "",
 ) -> None:
     """Have an alias point at a version."""
     shelf = cli.client.registry
     if expected is None:
-        now = shelf.set_alias(name, alias, version, reason=reason)
+        now = shelf.set_alias(name, alias, version, reason=reason, force=force)
     else:
         there = None if expected == _NOWHERE else expected
-        now = shelf.set_alias(name, alias, version, reason=reason, expected=there)
+        now = shelf.set_alias(name, alias, version, reason=reason, expected=there, force=force)
     _show(cli, name, now)
 
 

@@ -25,6 +25,7 @@ _PANEL = "Where and how"
 CHANGES = "Change models"
 UPDATES = "Update models"
 LOOK = "Look"
+USE = "Use and observe"
 SHARED = "What models share"
 REGISTRY = "Register models"
 

@@ -183,7 +183,8 @@ def _environment(settings: Settings) -> dict[str, str]:
         entries = environ["PYTHONPATH"].split(os.pathsep)
         environ["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in entries if entry)
     for name in type(settings).model_fields:
-        environ[f"MODELYARD_{name.upper()}"] = str(getattr(settings, name))
+        value = getattr(settings, name)
+        environ[f"MODELYARD_{name.upper()}"] = "" if value is None else str(value)
     return environ
 
 

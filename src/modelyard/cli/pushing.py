@@ -157,7 +157,7 @@ def push(
         # Its own parts are where they are, if it is there already.
         like += [there.manifest] if there else []
         pushed = _pushed(cli, f"{model}@{number}", files, storage, like, compress)
-        _ensure_registered(cli, model, reason)
+        ensure_registered(cli, model, reason)
         if origin is None:
             # The same bytes may come from elsewhere, to mend a version: it keeps what it says.
             is_same = there is not None and there.manifest == pushed.manifest
@@ -279,7 +279,8 @@ def _merged(about: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def _ensure_registered(cli: Cli, model: str, reason: str) -> None:
+def ensure_registered(cli: Cli, model: str, reason: str) -> None:
+    """Register the model, if it is not there."""
     from modelyard.client import NotFound, Refused
 
     shelf = cli.client.registry

@@ -44,7 +44,7 @@ def registry_errors(refusal: str = "", *, hint: str = "", hints: Mapping[str, st
         problems = "\n".join(f"{p.path}: {p.message}" if p.path else p.message for p in error.problems)
         is_of_files = any(p.path not in ("", "source") for p in error.problems)
         more = dict.fromkeys(hints[p.code] for p in error.problems if hints and p.code in hints)
-        said = " ".join((hint, *more)) if is_of_files else ""
+        said = " ".join(filter(None, (hint, *more))) if is_of_files else ""
         raise CliError(refusal, log=problems, hint=said, exit_code=ExitCode.INVALID) from error
     except ModelyardError as error:
         raise CliError(error.message) from error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from modelyard.cli.context import Cli, ModelArgument, Output, command
+from modelyard.cli.context import USE, Cli, ModelArgument, Output, command
 from modelyard.cli.problems import CliError, ExitCode
 
 if TYPE_CHECKING:
@@ -17,14 +17,13 @@ if TYPE_CHECKING:
 
     from modelyard.client import Event
 
-_PANEL = "Use and observe"
 _SHOWN_VALUES = 16
 
 
 def register(app: typer.Typer) -> None:
-    command(app, "predict", rich_help_panel=_PANEL)(predict)
-    command(app, "logs", rich_help_panel=_PANEL)(logs)
-    command(app, "events", rich_help_panel=_PANEL)(events)
+    command(app, "predict", rich_help_panel=USE)(predict)
+    command(app, "logs", rich_help_panel=USE)(logs)
+    command(app, "events", rich_help_panel=USE)(events)
 
 
 def predict(
@@ -46,7 +45,7 @@ def predict(
     if sample:
         request = tensors.zeros(client.metadata(name, version=version))
     else:
-        value = _json(data if data is not None else _read(str(file)))
+        value = json_of(data if data is not None else text_of(str(file)))
         if isinstance(value, dict) and isinstance(value.get("inputs"), list):
             request = value
         else:
@@ -133,14 +132,16 @@ def _print(line: str) -> None:
     sys.stdout.flush()
 
 
-def _read(file: str) -> str:
+def text_of(file: str) -> str:
+    """What is in a file; ``-`` is standard input. Raises CliError."""
     try:
         return sys.stdin.read() if file == "-" else Path(file).read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise CliError(f"Cannot read {file}: {error}", exit_code=ExitCode.USAGE) from error
 
 
-def _json(text: str) -> Any:
+def json_of(text: str) -> Any:
+    """Raises CliError for what is no JSON."""
     try:
         return json.loads(text)
     except ValueError as error:

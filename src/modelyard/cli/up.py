@@ -235,6 +235,7 @@ def _panel(
         [
             ("API", f"{client.url}/api/v1"),
             ("API docs", f"{client.url}/docs"),
+            *([("gRPC", escape(f"{settings.host}:{settings.grpc_port}"))] if settings.grpc_port else []),
             ("Token", "MODELYARD_TOKEN" if settings.token else escape(str(settings.token_file))),
             ("Home", escape(str(settings.home))),
         ]

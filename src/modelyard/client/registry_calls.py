@@ -138,9 +138,9 @@ def get_alias(namespace: str, name: str, alias: str) -> Call[registry_types.Alia
 
 
 def move_alias(
-    namespace: str, name: str, alias: str, version: str, reason: str, expected: str | Anywhere | None
+    namespace: str, name: str, alias: str, version: str, reason: str, expected: str | Anywhere | None, force: bool
 ) -> Call[registry_types.Alias]:
-    body: dict[str, Any] = {"version": version, "reason": reason}
+    body: dict[str, Any] = {"version": version, "reason": reason, **({"force": True} if force else {})}
     guarded = not isinstance(expected, Anywhere)
     if guarded:
         body["expected"] = expected

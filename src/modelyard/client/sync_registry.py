@@ -130,10 +130,13 @@ class Registry:
 
     def set_alias(
         self, name: str, alias: str, version: str, *, namespace: str | None = None, reason: str = "",
-        expected: str | Anywhere | None = ANYWHERE,
+        expected: str | Anywhere | None = ANYWHERE, force: bool = False,
     ) -> registry_types.Alias:  # fmt: skip
-        """Have the alias point at a version; with ``expected`` only if it points there now (None: nowhere)."""
-        return self._client.send(requests.move_alias(self._ns(namespace), name, alias, version, reason, expected))
+        """Have the alias point at a version; with ``expected`` only if it points there now (None: nowhere). With
+        ``force``, which needs a reason, also at one whose accuracy drops past its limit."""
+        return self._client.send(
+            requests.move_alias(self._ns(namespace), name, alias, version, reason, expected, force)
+        )
 
     def roll_back_alias(
         self, name: str, alias: str, *, namespace: str | None = None, reason: str = ""

@@ -25,7 +25,7 @@ from modelyard.domain.model import ConditionType, Event, Failure, Model, ModelRe
 from modelyard.domain.observation import Demand, Observation
 from modelyard.domain.operations import settle
 from modelyard.domain.plan import plan
-from modelyard.domain.spec import Autoscaling, Preempt, Spec
+from modelyard.domain.spec import REPEATABLE_ENGINES, Autoscaling, Preempt, Spec
 
 log = logging.getLogger(__name__)
 
@@ -315,6 +315,7 @@ def _route(model: Model, decided: Plan) -> Route:
         request_timeout=limits.request_timeout,
         max_body=limits.max_body,
         max_queue=limits.max_queue,
+        repeatable=model.spec.engine in REPEATABLE_ENGINES,
         metadata=model.status.metadata,
         hold=None
         if scaling.idle_after is None

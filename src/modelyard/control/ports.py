@@ -304,7 +304,8 @@ class Endpoint:
 class Route:
     """What the gateway knows of one model. ``instances`` holds, by id, each instance that may serve; a
     gateway sends nothing new to any other instance of the model. ``generation`` is the target's: during a
-    rollout some instances are of another."""
+    rollout some instances are of another. ``repeatable``: the model changes nothing, so a request whose instance was
+    lost may be asked of another."""
 
     ref: ModelRef
     state: State
@@ -317,6 +318,7 @@ class Route:
     max_queue: int
     metadata: Mapping[str, Any]
     hold: Hold | None = None
+    repeatable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

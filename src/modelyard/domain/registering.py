@@ -27,6 +27,7 @@ from modelyard.domain.registry import (
     Version,
     differences,
 )
+from modelyard.domain.registry_rules import drop_complaint
 from modelyard.domain.shelf import Asked, Change, Shelf
 from modelyard.domain.versions import newest, parse_range, parse_version
 
@@ -86,7 +87,8 @@ def restore(shelf: Shelf, asked: Asked) -> Change:
 
 
 def publish(shelf: Shelf, number: str, identity: Identity, notes: Notes, asked: Asked) -> Change:
-    """A version that stands for good. The same once more is no change; without a licence it has the model's."""
+    """A version that stands for good. The same once more is no change; without a licence it has the model's. One that
+    loses more of its accuracy than it may is a pre-release, which neither ``latest`` nor a range comes to by itself."""
     model, there = _live(shelf), shelf.version(number)
     if not identity.licence:
         # Once published it keeps the one that the model had then.
@@ -104,10 +106,17 @@ def publish(shelf: Shelf, number: str, identity: Identity, notes: Notes, asked: 
             f"{model.name}@{number} was published with other bytes and deleted since. A version's number means the "
             "same bytes for good: publish under the next one.",
         )
+    complaint = drop_complaint(notes.metrics)
+    if complaint and not parse_version(number).pre:
+        raise Refused(
+            "accuracy_drop",
+            f"{model.name}@{number} would be what latest and ranges mean, and {complaint}. Publish it as a pre-release "
+            f"({number}-int8, for example), which nobody gets who does not name it.",
+        )
     after = replace(model, updated_at=asked.at)
     data = {"version": number, "manifest": manifest, "trust": list(identity.trust)}
     event = _event(after, "VersionPublished", asked, f"{model.name}@{number} is published.", data)
-    latest = _newest_of(number, model.latest)
+    latest = model.latest if complaint else _newest_of(number, model.latest)
     return _kept(shelf, Change(model=after, versions=(version,), events=(event,)), latest, asked)
 
 
@@ -180,7 +189,7 @@ def delete_version(shelf: Shelf, number: str, grace: timedelta, asked: Asked) ->
     message = f"{name} is deleted and can be restored until {_until(version.purge_at)}."
     event = _event(after, "VersionDeleted", asked, message, {"version": number})
     change = Change(model=after, versions=(version,), events=(event,))
-    return _kept(shelf, change, shelf.highest(but=number), asked) if model.latest == number else change
+    return _kept(shelf, change, _heir(shelf, number), asked) if model.latest == number else change
 
 
 def restore_version(shelf: Shelf, number: str, asked: Asked) -> Change:
@@ -191,7 +200,8 @@ def restore_version(shelf: Shelf, number: str, asked: Asked) -> Change:
     after = replace(model, updated_at=asked.at)
     event = _event(after, "VersionRestored", asked, f"{model.name}@{number} is restored.", {"version": number})
     change = Change(model=after, versions=(version,), events=(event,))
-    return _kept(shelf, change, _newest_of(number, model.latest), asked)
+    latest = model.latest if drop_complaint(version.notes.metrics) else _newest_of(number, model.latest)
+    return _kept(shelf, change, latest, asked)
 
 
 def resolve(shelf: Shelf, reference: Registered) -> str | None:
@@ -217,14 +227,22 @@ def find_version(shelf: Shelf, number: str) -> Version:
 # ------------------------------------------------------------------------------------------- aliases
 
 
-def move_alias(shelf: Shelf, alias: str, number: str, asked: Asked) -> Change:
-    model = _live(shelf)
+def move_alias(shelf: Shelf, alias: str, number: str, asked: Asked, *, force: bool = False) -> Change:
+    """Refused for a version that loses more of its accuracy than it may. ``force`` has it moved; the event tells so."""
+    model, version = _live(shelf), find_version(shelf, number)
     refuse_reserved(alias)
-    _expect_there(model, find_version(shelf, number))
+    _expect_there(model, version)
     last = shelf.last_move(alias)
     if last is not None and last.after == number:
         return Change(model=model, moves=(last,))
-    return _moved(shelf, Change(model=model), alias, number, MoveKind.MOVE, asked)
+    complaint = drop_complaint(version.notes.metrics)
+    if complaint and not force:
+        raise Refused(
+            "accuracy_drop",
+            f"{model.name}@{alias} is not moved to {number}: {complaint}. Take another version, or force it and say "
+            "why (modelyard alias set … --force --reason …).",
+        )
+    return _moved(shelf, Change(model=model), alias, number, MoveKind.MOVE, asked, although=complaint or "")
 
 
 def remove_alias(shelf: Shelf, alias: str, asked: Asked) -> Change:
@@ -240,7 +258,8 @@ def remove_alias(shelf: Shelf, alias: str, asked: Asked) -> Change:
 
 
 def roll_back_alias(shelf: Shelf, alias: str, asked: Asked) -> Change:
-    """To where it was before its last move. That is a move too: once more goes back to where it is now."""
+    """To where it was before its last move, whatever that version is worth: it was let in there once. That is a move
+    too: once more goes back to where it is now."""
     model = _live(shelf)
     refuse_reserved(alias)
     last = shelf.last_move(alias)
@@ -291,7 +310,10 @@ def _kept(shelf: Shelf, change: Change, latest: str | None, asked: Asked) -> Cha
     return _moved(shelf, replace(change, model=replace(change.model, latest=latest)), LATEST, latest, kind, moved)
 
 
-def _moved(shelf: Shelf, change: Change, alias: str, to: str | None, kind: MoveKind, asked: Asked) -> Change:
+def _moved(
+    shelf: Shelf, change: Change, alias: str, to: str | None, kind: MoveKind, asked: Asked, although: str = ""
+) -> Change:
+    """``although``: what would have had it refused."""
     last = shelf.last_move(alias)
     before = last.after if last else None
     move = AliasMove(
@@ -301,7 +323,9 @@ def _moved(shelf: Shelf, change: Change, alias: str, to: str | None, kind: MoveK
     model = replace(change.model, updated_at=asked.at)
     name = f"{model.name}@{alias}"
     message = f"{name} is removed; it was {before}." if to is None else f"{name} is now {to}."
-    data = {"alias": alias, "kind": str(kind), "from": before, "to": to}
+    data: dict[str, Any] = {"alias": alias, "kind": str(kind), "from": before, "to": to}
+    if although:
+        message, data = f"{name} is now {to}, although {although}.", {**data, "forced": True}
     event = _event(model, "AliasMoved" if to else "AliasRemoved", asked, message, data)
     return replace(change, model=model, moves=(*change.moves, move), events=(*change.events, event))
 
@@ -348,6 +372,12 @@ def _is_deleted(what: str, until: datetime | None) -> Refused:
 
 def _no_alias(model: RegisteredModel, alias: str) -> NotFound:
     return NotFound(f"{model.name!r} has no alias {alias!r}.")
+
+
+def _heir(shelf: Shelf, number: str) -> str | None:
+    """What ``latest`` means once the version that it means is gone; nothing, where that would lose too much."""
+    highest = shelf.highest(but=number)
+    return None if highest is None or drop_complaint(find_version(shelf, highest).notes.metrics) else highest
 
 
 def _newest_of(one: str, other: str | None) -> str:

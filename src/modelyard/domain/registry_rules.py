@@ -31,6 +31,10 @@ _LINE = 256
 # A user's name, or what many servers put a signature into.
 _SECRET = re.compile(r"://[^/@]*:[^/@]*@|\Ahttps?://(?:[^/]*@|[^#]*\?)", re.IGNORECASE)
 
+# Metrics of a version that was made of another: how much it loses of what that one is worth, and how much it may.
+ACCURACY_DROP = "accuracy_drop"
+ACCURACY_DROP_LIMIT = "accuracy_drop_limit"
+
 # What is wrong, in a sentence; None for nothing.
 Complaint = str | None
 
@@ -98,6 +102,14 @@ def metric_name_complaint(name: str) -> Complaint:
 
 def metric_complaint(value: float) -> Complaint:
     return None if math.isfinite(value) else "A metric is a finite number."
+
+
+def drop_complaint(metrics: Mapping[str, float]) -> Complaint:
+    """Of a version with these metrics, as one that is to be what others use."""
+    drop, limit = metrics.get(ACCURACY_DROP), metrics.get(ACCURACY_DROP_LIMIT)
+    if drop is None or limit is None or drop <= limit:
+        return None
+    return f"its accuracy drops by {drop:.4g}, past the limit of {limit:.4g}"
 
 
 def manifest_complaint(text: str) -> Complaint:

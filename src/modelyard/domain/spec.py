@@ -20,6 +20,10 @@ class Engine(StrEnum):
     MOCK = "mock"  # set answers, for development without models
 
 
+# Engines that only compute: what a request does can be done again. Code that users bring may do anything.
+REPEATABLE_ENGINES = (Engine.ONNX, Engine.SKLEARN, Engine.MOCK)
+
+
 class BackendName(StrEnum):
     """Where instances live."""
 

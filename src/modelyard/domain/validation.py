@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from modelyard.domain import batching
 from modelyard.domain.errors import Problem
 from modelyard.domain.names import FileSource, InvalidReference, RegisteredVersion, is_label_key, parse_reference
 from modelyard.domain.quantities import format_duration
@@ -81,6 +82,9 @@ def _option_problems(spec: Spec) -> Iterator[Problem]:
     known: dict[Engine, set[str]] = {
         Engine.COMMAND: {"command", "port"},
         Engine.MOCK: {"latency_ms", "outputs", "load_ms"},
+        Engine.ONNX: {batching.OPTION},
+        Engine.SKLEARN: {batching.OPTION},
+        Engine.PYTHON: {batching.OPTION},
     }
     allowed = known.get(spec.engine, set())
     for name in sorted(set(spec.options) - allowed):
@@ -90,6 +94,8 @@ def _option_problems(spec: Spec) -> Iterator[Problem]:
         yield from _command_option_problems(spec.options)
     if spec.engine is Engine.MOCK:
         yield from _mock_option_problems(spec.options)
+    if batching.OPTION in allowed & set(spec.options):
+        yield from batching.problems(spec.options[batching.OPTION])
 
 
 def _command_option_problems(options: Mapping[str, Any]) -> Iterator[Problem]:

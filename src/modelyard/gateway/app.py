@@ -13,15 +13,23 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 from modelyard.domain.names import DEFAULT_NAMESPACE
-from modelyard.gateway import inference
+from modelyard.gateway import inference, repository, streaming, v1
 from modelyard.gateway.access import Access
 from modelyard.gateway.exchange import JSON_TYPE, ClientGone, Deadlines, Exchange, Receive, Scope, Send
 from modelyard.gateway.holding import hold
 from modelyard.gateway.metrics import TEXT_TYPE, GatewayMetrics
-from modelyard.gateway.problems import Refusal, method_not_allowed, model_not_found, retry_after, unauthenticated
+from modelyard.gateway.problems import (
+    Refusal,
+    method_not_allowed,
+    model_not_found,
+    retry_after,
+    stopping,
+    unauthenticated,
+)
 from modelyard.gateway.proxy import Proxy
 from modelyard.gateway.routes import NotServing
 from modelyard.gateway.served import RouteTable, ServedModel, Wanted
+from modelyard.runtime.calls import GENERATE, V1, V2
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +47,14 @@ class Kind(Enum):
     MODEL_METADATA = auto()
     MODEL_READY = auto()
     MODEL_INFER = auto()
+    MODEL_GENERATE = auto()
+    MODEL_STREAM = auto()
+    V1_MODELS = auto()
+    V1_READY = auto()
+    V1_PREDICT = auto()
+    REPOSITORY_INDEX = auto()
+    MODEL_LOAD = auto()
+    MODEL_UNLOAD = auto()
     PROXY = auto()
     CONTROL = auto()
     HIDDEN = auto()
@@ -55,7 +71,19 @@ class Target(NamedTuple):
     rest: str = ""
 
 
-_ACTIONS: Final = {"": Kind.MODEL_METADATA, "ready": Kind.MODEL_READY, "infer": Kind.MODEL_INFER}
+_ACTIONS: Final = {
+    "": Kind.MODEL_METADATA,
+    "ready": Kind.MODEL_READY,
+    "infer": Kind.MODEL_INFER,
+    "generate": Kind.MODEL_GENERATE,
+    "generate_stream": Kind.MODEL_STREAM,
+}
+# Inference, by the form of its body.
+_FORMS: Final = {
+    Kind.MODEL_INFER: V2, Kind.V1_PREDICT: V1, Kind.MODEL_GENERATE: GENERATE, Kind.MODEL_STREAM: GENERATE,
+}  # fmt: skip
+_REPOSITORY: Final = {"load": Kind.MODEL_LOAD, "unload": Kind.MODEL_UNLOAD}
+_V1_ACTIONS: Final = {"": Kind.V1_READY, "predict": Kind.V1_PREDICT}
 _SERVER: Final = {(): Kind.SERVER, ("health", "live"): Kind.LIVE, ("health", "ready"): Kind.READY}
 # Where servers commonly answer health checks and scrapers, by the last segment of the path.
 _PROBED: Final = frozenset({"health", "healthz", "live", "livez", "metrics", "ping", "ready", "readyz"})
@@ -82,6 +110,10 @@ def parse_target(raw: bytes) -> Target:
         return _v2_target(DEFAULT_NAMESPACE, parts, encoded)
     if parts[0] == "namespaces" and len(parts) > 2 and parts[2] == "v2":
         return _v2_target(parts[1], parts[2:], encoded[2:])
+    if parts[:2] == ["v1", "models"]:
+        return _v1_target(DEFAULT_NAMESPACE, parts, encoded)
+    if parts[0] == "namespaces" and parts[2:4] == ["v1", "models"]:
+        return _v1_target(parts[1], parts[2:], encoded[2:])
     return Target(Kind.CONTROL)
 
 
@@ -91,6 +123,10 @@ def _v2_target(namespace: str, parts: list[str], encoded: list[str]) -> Target:
     tail = tuple(parts[1:])
     if tail in _SERVER:
         return Target(_SERVER[tail])
+    if tail == ("repository", "index"):
+        return Target(Kind.REPOSITORY_INDEX, namespace)
+    if len(tail) == 4 and tail[:2] == ("repository", "models") and tail[3] in _REPOSITORY:
+        return Target(_REPOSITORY[tail[3]], namespace, tail[2])
     if len(tail) < 2 or tail[0] != "models" or not tail[1]:
         return Target(Kind.UNKNOWN)
     name, tail = tail[1], tail[2:]
@@ -101,7 +137,24 @@ def _v2_target(namespace: str, parts: list[str], encoded: list[str]) -> Target:
     return Target(kind, namespace, name, version, rest="/" + "/".join(encoded))
 
 
+def _v1_target(namespace: str, parts: list[str], encoded: list[str]) -> Target:
+    if not parts[-1]:
+        parts = parts[:-1]
+    if len(parts) == 2:
+        return Target(Kind.V1_MODELS, namespace)
+    name, colon, action = parts[2].partition(":")
+    if len(parts) > 3 or not name or (colon and not action):
+        return Target(Kind.UNKNOWN)
+    kind = _V1_ACTIONS.get(action, Kind.UNKNOWN)
+    return Target(kind, namespace, name, rest="/" + "/".join(encoded))
+
+
 _remembered_target = lru_cache(maxsize=4096)(parse_target)
+
+
+def target_of(raw: bytes) -> Target:
+    """:func:`parse_target`, remembered."""
+    return _remembered_target(raw) if len(raw) <= _REMEMBERED_LENGTH else parse_target(raw)
 
 
 class GatewayApp:
@@ -128,15 +181,7 @@ class GatewayApp:
             exchange.connection.abort()
         except asyncio.CancelledError:
             # The process is being stopped and this request has had its time.
-            await exchange.refuse(
-                Refusal(
-                    503,
-                    "gateway_stopping",
-                    "The gateway is being restarted. Try again in a moment.",
-                    headers=[retry_after(1), (b"connection", b"close")],
-                    retry_after=1,
-                )
-            )
+            await exchange.refuse(stopping())
         except Exception:
             log.exception("%s %s failed (request %s)", exchange.method, exchange.path, exchange.id.decode())
             await exchange.refuse(
@@ -144,10 +189,9 @@ class GatewayApp:
             )
 
     async def _answer(self, exchange: Exchange) -> None:
-        raw: bytes = exchange.scope["raw_path"]
-        target = _remembered_target(raw) if len(raw) <= _REMEMBERED_LENGTH else parse_target(raw)
+        target = target_of(exchange.scope["raw_path"])
         kind = target.kind
-        if kind is Kind.MODEL_INFER:
+        if kind in _FORMS:
             model = self._model(exchange, target)
             if not model.serves:
                 await hold(exchange, model, target.version)
@@ -155,10 +199,12 @@ class GatewayApp:
             wanted = model.v2(target.version)
             if wanted.server:
                 await self._proxy.to_instance(exchange, model, wanted, target.rest)
-            elif exchange.method == "POST":
-                await inference.infer(exchange, model, wanted)
-            else:
+            elif exchange.method != "POST":
                 raise method_not_allowed("POST")
+            elif kind is Kind.MODEL_STREAM:
+                await streaming.stream(exchange, model, wanted)
+            else:
+                await inference.infer(exchange, model, wanted, _FORMS[kind])
         elif kind is Kind.CONTROL:
             await self._proxy.to_control(exchange)
         elif kind is Kind.PROXY:
@@ -170,6 +216,8 @@ class GatewayApp:
             await self._other_model_path(exchange, target)
         elif kind in (Kind.HIDDEN, Kind.UNKNOWN):
             raise _not_found(exchange)
+        elif kind in (Kind.REPOSITORY_INDEX, Kind.MODEL_LOAD, Kind.MODEL_UNLOAD):
+            await self._repository(exchange, target)
         elif exchange.method not in ("GET", "HEAD"):
             raise method_not_allowed("GET, HEAD")
         else:
@@ -190,6 +238,8 @@ class GatewayApp:
                 raise unauthenticated()
             others = await self._proxy.control_metrics()
             await exchange.respond(200, TEXT_TYPE, self._metrics.text(others))
+        elif kind is Kind.V1_MODELS:
+            await v1.models(exchange, self._visible(exchange, target))
         elif kind is Kind.MODEL_READY:
             await inference.ready(exchange, self._model(exchange, target), target.version)
         else:
@@ -197,8 +247,23 @@ class GatewayApp:
             wanted = model.v2(target.version)
             if wanted.server:
                 await self._proxy.to_instance(exchange, model, wanted, target.rest, probe=True)
+            elif kind is Kind.V1_READY:
+                await v1.ready(exchange, model, wanted)
             else:
                 await inference.metadata(exchange, model, wanted)
+
+    async def _repository(self, exchange: Exchange, target: Target) -> None:
+        if exchange.method != "POST":
+            raise method_not_allowed("POST")
+        if target.kind is Kind.REPOSITORY_INDEX:
+            visible = self._visible(exchange, target)
+            await repository.answer_index(exchange, visible, authorized=self._authorized(exchange))
+            return
+        if not self._authorized(exchange):
+            raise unauthenticated()
+        action = "load" if target.kind is Kind.MODEL_LOAD else "unload"
+        model = self._model(exchange, target)
+        await repository.answer_command(exchange, self._proxy, action, *model.labels)
 
     async def _other_model_path(self, exchange: Exchange, target: Target) -> None:
         """A path below a model that is none of V2's: a server that its user brought may know it."""
@@ -209,6 +274,10 @@ class GatewayApp:
         if model.workers and not model.among(wanted):
             raise _not_found(exchange)
         await self._proxy.to_instance(exchange, model, wanted, target.rest, probe=probe)
+
+    def _visible(self, exchange: Exchange, target: Target) -> list[ServedModel]:
+        """The models of the namespace that the caller may know of."""
+        return repository.visible(self._routes, self._access, exchange.headers.get(b"authorization"), target.namespace)
 
     def _authorized(self, exchange: Exchange) -> bool:
         return self._access.allows(exchange.headers.get(b"authorization"))

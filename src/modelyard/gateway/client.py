@@ -49,6 +49,7 @@ def route_document(route: Route) -> bytes:
             "max_queue": route.max_queue,
             "metadata": dict(route.metadata),
             "hold": None if hold is None else {"max_waiting": hold.max_waiting, "timeout": hold.timeout},
+            "repeatable": route.repeatable,
         },
         default=dict,
     )

@@ -19,7 +19,7 @@ Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}\Z")
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}\Z")
 # Unique in this process by the counter, among processes by the prefix.
 _id_prefix = os.urandom(6).hex().encode()
 _ids = itertools.count(1)
@@ -62,11 +62,17 @@ class Connection(Protocol):
         """Stay open a while after the answer, so that a caller still sending gets to read it."""
 
 
-class _Ended(Enum):
+class Ended(Enum):
     """What took a guarded exchange back."""
 
     EXPIRED = "its deadline passed"
     GONE = "its caller went away"
+
+
+class Ending(Protocol):
+    """What a deadline may end."""
+
+    def end(self, why: Ended) -> None: ...
 
 
 class Deadlines:
@@ -77,22 +83,22 @@ class Deadlines:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._due: dict[Exchange, float] = {}
+        self._due: dict[Ending, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def set(self, exchange: Exchange, due: float) -> None:
+    def set(self, exchange: Ending, due: float) -> None:
         self._due[exchange] = due
         if self._timer is None:
             self._timer = self._loop.call_later(self.TICK, self._look)
 
-    def clear(self, exchange: Exchange) -> None:
+    def clear(self, exchange: Ending) -> None:
         self._due.pop(exchange, None)
 
     def _look(self) -> None:
         now = monotonic()
         for exchange in [exchange for exchange, due in self._due.items() if due <= now]:
             del self._due[exchange]
-            exchange.end(_Ended.EXPIRED)
+            exchange.end(Ended.EXPIRED)
         self._timer = self._loop.call_later(self.TICK, self._look) if self._due else None
 
 
@@ -110,7 +116,7 @@ class Exchange:
         self.scope = scope
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         given = self.headers.get(b"x-request-id")
-        if given is not None and _REQUEST_ID.match(given):
+        if given is not None and REQUEST_ID.match(given):
             self.id = given
         else:
             self.id = new_request_id()
@@ -120,7 +126,7 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._deadlines = deadlines
-        self._ended: _Ended | None = None
+        self._ended: Ended | None = None
 
     @property
     def method(self) -> str:
@@ -140,7 +146,7 @@ class Exchange:
         caller goes away: what it awaits is cancelled, and :meth:`ended` says in what that results."""
         if timeout is not None:
             self._deadlines.set(self, self.began + timeout)
-        self.connection.on_gone = self._gone
+        self.connection.on_gone = self.leave
 
     def extend(self, timeout: float) -> None:
         """Start the guard's time anew."""
@@ -150,10 +156,11 @@ class Exchange:
         self._deadlines.clear(self)
         self.connection.on_gone = None
 
-    def _gone(self) -> None:
-        self.end(_Ended.GONE)
+    def leave(self) -> None:
+        """Its caller went away, or is given up."""
+        self.end(Ended.GONE)
 
-    def end(self, why: _Ended) -> None:
+    def end(self, why: Ended) -> None:
         if self._ended is None:
             self._ended = why
             self.connection.task.cancel()
@@ -163,20 +170,9 @@ class Exchange:
         if self._ended is None:
             return None
         self.connection.task.uncancel()
-        if self._ended is _Ended.GONE:
+        if self._ended is Ended.GONE:
             return ClientGone()
-        if not self.received:
-            return Refusal(
-                408,
-                "body_timeout",
-                f"The request body did not arrive within {timeout:g} s. Send it faster, or raise the model's "
-                "limits.request_timeout.",
-            )
-        return Refusal(
-            504,
-            "request_timeout",
-            f"The model did not answer within {timeout:g} s, its limits.request_timeout. The request was cancelled.",
-        )
+        return overdue(timeout, received=self.received)
 
     # ---------------------------------------------------------------- the request's body
 
@@ -271,6 +267,22 @@ class Exchange:
             self.connection.hold()
         body = problem_body(refusal, self.path, self.id.decode())
         await self.respond(refusal.status, PROBLEM_TYPE, body, refusal.headers)
+
+
+def overdue(timeout: float, *, received: bool) -> Refusal:
+    """What a request is told whose ``timeout`` seconds are over; ``received``: its whole body had come."""
+    if not received:
+        return Refusal(
+            408,
+            "body_timeout",
+            f"The request body did not arrive within {timeout:g} s. Send it faster, or raise the model's "
+            "limits.request_timeout.",
+        )
+    return Refusal(
+        504,
+        "request_timeout",
+        f"The model did not answer within {timeout:g} s, its limits.request_timeout. The request was cancelled.",
+    )
 
 
 JSON_TYPE: Final = b"application/json"

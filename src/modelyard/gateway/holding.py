@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import Final
+from typing import Final, Protocol
 
 from modelyard.gateway.exchange import CLIENT_GONE, ClientGone, Exchange
 from modelyard.gateway.problems import Refusal, wake_timeout
@@ -16,6 +16,22 @@ from modelyard.gateway.served import ServedModel
 
 # Seconds between two looks whether a caller is still there from whom nothing is read.
 _LOOK: Final = 1.0
+
+
+class Abandoned(Protocol):
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the caller has left while nothing was read from it, so that nobody was told."""
+
+
+class Waiting(Protocol):
+    """A request that may wait: when it began (time.monotonic), and where it came from."""
+
+    @property
+    def began(self) -> float: ...
+
+    @property
+    def connection(self) -> Abandoned: ...
 
 
 async def hold(exchange: Exchange, model: ServedModel, version: str | None) -> None:
@@ -48,7 +64,7 @@ async def hold(exchange: Exchange, model: ServedModel, version: str | None) -> N
         exchange.unguard()
 
 
-async def until_it_serves(exchange: Exchange, model: ServedModel, version: str | None) -> None:
+async def until_it_serves(exchange: Waiting, model: ServedModel, version: str | None) -> None:
     """The wait itself, inside a guard. Raises as :func:`hold`; a request that may not wait goes on at once."""
     while model.holds(version):
         place = model.hold()
@@ -61,7 +77,7 @@ async def until_it_serves(exchange: Exchange, model: ServedModel, version: str |
             raise refusal
 
 
-async def _wait(exchange: Exchange, model: ServedModel, place: asyncio.Future[Refusal | None]) -> None:
+async def _wait(exchange: Waiting, model: ServedModel, place: asyncio.Future[Refusal | None]) -> None:
     route = model.route
     assert route.hold is not None
     timeout, setting = min(

@@ -7,6 +7,7 @@ instance, the queue, the deadline, and what is said when there is nobody to answ
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from time import monotonic
 from typing import Any, Final
 
@@ -19,7 +20,8 @@ from modelyard.gateway.holding import until_it_serves
 from modelyard.gateway.problems import Header, Refusal, instance_lost
 from modelyard.gateway.routes import NotServing
 from modelyard.gateway.served import Endpoint, ServedModel, Wanted
-from modelyard.runtime.frames import Buffer, ConnectionLost, Head, NotSent
+from modelyard.runtime.calls import V2
+from modelyard.runtime.frames import Buffer, ConnectionLost, Head, NotSent, TakePart, pack
 
 _OCTETS: Final = "application/octet-stream"
 _CONTENT_TYPES: Final = {
@@ -27,17 +29,19 @@ _CONTENT_TYPES: Final = {
     b"application/octet-stream": _OCTETS,
     b"application/vnd.sagemaker-triton.binary+json": _OCTETS,
 }
-_LENGTH_HEADER: Final = b"inference-header-content-length"
+_ENCODINGS: Final = (b"gzip", b"deflate")
+LENGTH_HEADER: Final = b"inference-header-content-length"
 
 SERVER_METADATA: Final = orjson.dumps(
-    {"name": "modelyard", "version": __version__, "extensions": ["binary_tensor_data"]}
+    {"name": "modelyard", "version": __version__, "extensions": ["binary_tensor_data", "model_repository"]}
 )
 
 
-async def infer(exchange: Exchange, model: ServedModel, wanted: Wanted) -> None:
-    """Have a worker answer one inference request, and count it."""
+async def infer(exchange: Exchange, model: ServedModel, wanted: Wanted, form: str = V2) -> None:
+    """Have a worker answer one inference request, and count it. ``form``: of the body (see
+    :mod:`modelyard.runtime.calls`)."""
     try:
-        head, body = await _ask(exchange, model, wanted)
+        head, body = await _ask(exchange, model, wanted, form)
     except Refusal as refusal:
         model.refuse(refusal)
         if refusal.status == 504:
@@ -51,25 +55,29 @@ async def infer(exchange: Exchange, model: ServedModel, wanted: Wanted) -> None:
     params = head.params
     content_type = params.get("content_type", "application/json").encode()
     length = params.get("header_length")
-    headers: tuple[Header, ...] = () if length is None else ((_LENGTH_HEADER, b"%d" % length),)
+    headers: tuple[Header, ...] = () if length is None else ((LENGTH_HEADER, b"%d" % length),)
     await exchange.respond(head.status, content_type, body, headers)
 
 
-async def _ask(exchange: Exchange, model: ServedModel, wanted: Wanted) -> tuple[Head, Buffer]:
+async def _ask(exchange: Exchange, model: ServedModel, wanted: Wanted, form: str) -> tuple[Head, Buffer]:
     route = model.route
-    params = _infer_params(exchange)
+    params = {"id": exchange.id.decode(), "path": exchange.path, **reading(exchange.headers)}
     if wanted.version is not None:
         params["version"] = wanted.version
+    if form != V2:
+        params["form"] = form
+    if "encoding" in params:
+        params["max_body"] = route.max_body
     model.admit(wanted)
     try:
         exchange.guard(route.request_timeout)
         content = await exchange.body(model.body_limit)
         length = params.get("header_length")
-        if length is not None and length > len(content):
-            raise _bad_header_length(f"is {length}, but the body has {len(content)} bytes")
+        if length is not None and length > len(content) and "encoding" not in params:
+            raise bad_header_length(f"is {length}, but the body has {len(content)} bytes")
         while True:
             try:
-                return await forward(model, wanted, Head("infer", 0, params), content)
+                return await forward(model, wanted, pack(Head("infer", 0, params)), content)
             except NotServing:
                 # It went idle while this request's body came.
                 if not model.holds(wanted.version):
@@ -85,18 +93,17 @@ async def _ask(exchange: Exchange, model: ServedModel, wanted: Wanted) -> tuple[
         model.leave()
 
 
-def _infer_params(exchange: Exchange) -> dict[str, Any]:
-    """What the worker must know beside the body.
+def reading(headers: Mapping[bytes, bytes]) -> dict[str, Any]:
+    """How the worker is to read the body, by the request's headers.
 
     Raises:
-        Refusal: a header that says how to read the body is wrong.
+        Refusal: one of them is wrong.
     """
-    headers = exchange.headers
-    params: dict[str, Any] = {"id": exchange.id.decode(), "path": exchange.path}
-    length = headers.get(_LENGTH_HEADER)
+    params: dict[str, Any] = {}
+    length = headers.get(LENGTH_HEADER)
     if length is not None:
         if not length.isdigit() or len(length) > 12:
-            raise _bad_header_length("is not a number of bytes")
+            raise bad_header_length("is not a number of bytes")
         params["header_length"] = int(length)
     given = headers.get(b"content-type")
     if given is None:
@@ -111,50 +118,67 @@ def _infer_params(exchange: Exchange) -> dict[str, Any]:
                 f"not {given.decode('latin-1')[:100]!r}. With curl: -H 'Content-Type: application/json'.",
             )
         params["content_type"] = content_type
-    if headers.get(b"content-encoding", b"identity") != b"identity":
-        raise Refusal(
-            415,
-            "unsupported_content_encoding",
-            "Inference bodies are taken uncompressed: send the request without Content-Encoding.",
-            headers=[(b"accept-encoding", b"identity")],
-        )
+    encoding = headers.get(b"content-encoding", b"identity").lower()
+    if encoding != b"identity":
+        if encoding not in _ENCODINGS:
+            raise Refusal(
+                415,
+                "unsupported_content_encoding",
+                f"Inference bodies are taken as they are, as gzip or as deflate, not as "
+                f"{encoding.decode('latin-1')[:100]!r}.",
+                headers=[(b"accept-encoding", b"gzip, deflate")],
+            )
+        params["encoding"] = encoding.decode()
     accept = headers.get(b"accept")
     if accept is not None and accept != b"*/*":
         params["accept"] = accept.decode("latin-1")
     return params
 
 
-def _bad_header_length(what: str) -> Refusal:
+def bad_header_length(what: str) -> Refusal:
     return Refusal(400, "invalid_header", f"Inference-Header-Content-Length {what}.")
 
 
 async def forward(
-    model: ServedModel, wanted: Wanted, head: Head, body: Buffer, *, probe: bool = False
+    model: ServedModel,
+    wanted: Wanted,
+    head: bytes,
+    body: Buffer,
+    *,
+    chosen: Endpoint | None = None,
+    tried: tuple[Endpoint, ...] = (),
+    again: bool = False,
+    probe: bool = False,
+    part: TakePart | None = None,
 ) -> tuple[Head, Buffer]:
-    """Have one of the workers that are wanted answer.
+    """Have one of the workers that are wanted answer, none of ``tried``, first the one that was ``chosen`` already;
+    ``head`` is packed; ``part`` is called with what comes before the answer.
 
     An instance that cannot be reached, or that is ending and says so, has done nothing: the next one is
-    asked. One that is lost after the request left may have done anything: that is for the caller to judge.
+    asked. One that is lost after the request left may have done anything. Where that harms nobody, as the
+    model changes nothing, another is asked, once (``again``: it was done before): a request that ends
+    instances must not end them all. Else that is for the caller to judge.
 
     Raises:
         Refusal: none could, or the one asked was lost.
     """
-    tried: tuple[Endpoint, ...] = ()
     while True:
-        endpoint = model.choose(wanted, tried, probe=probe)
+        try:
+            endpoint, chosen = chosen or model.choose(wanted, tried, probe=probe), None
+        except Refusal as refusal:
+            raise (instance_lost(model.route.name) if again else refusal) from None
         answered = cut = False
         try:
-            peer = endpoint.link.peer
-            if peer is None or peer.closed:
-                peer = await endpoint.link.connect()
-            answer, content = await peer.request(head, body)
-            answered = not _is_draining(answer, content)
+            answer, content = await (await endpoint.link.connect()).request(head, body, part)
+            answered = not is_draining(answer, content)
         except NotSent:
             endpoint.shun()
         except ConnectionLost:
             cut = True
             endpoint.shun()
-            raise instance_lost(model.route.name) from None
+            if again or part is not None or not model.route.repeatable:
+                raise instance_lost(model.route.name) from None
+            again = True
         except OSError:
             endpoint.shun()
         finally:
@@ -164,7 +188,7 @@ async def forward(
         tried = (*tried, endpoint)
 
 
-def _is_draining(answer: Head, content: Buffer) -> bool:
+def is_draining(answer: Head, content: Buffer) -> bool:
     """Whether a worker that is ending took nothing of the request."""
     return answer.status == 503 and b'"draining"' in bytes(content)
 
@@ -183,18 +207,27 @@ async def metadata(exchange: Exchange, model: ServedModel, wanted: Wanted) -> No
     """The model's name, its versions (during a rollout more than one) and the tensors of the one wanted."""
     if not model.among(wanted):
         raise model.unavailable(wanted)
-    route, versions = model.route, model.versions
-    # What the route holds is of the last generation that was wholly ready.
-    is_settled = route.state is State.RUNNING and versions == (str(route.generation),)
-    known: Any = (route.metadata if is_settled else None) or await _worker_metadata(exchange, model, wanted)
-    body = {
-        "name": route.name,
-        "versions": versions,
+    known = settled_metadata(model) or await _worker_metadata(exchange, model, wanted)
+    await exchange.respond(200, JSON_TYPE, orjson.dumps(described(model, known)))
+
+
+def settled_metadata(model: ServedModel) -> Any:
+    """What the route says of the model's tensors, if that is what serves: it is of the last generation that was
+    wholly ready."""
+    route = model.route
+    is_settled = route.state is State.RUNNING and model.versions == (str(route.generation),)
+    return route.metadata if is_settled else None
+
+
+def described(model: ServedModel, known: Any) -> dict[str, Any]:
+    """V2's metadata of the model; ``known`` is the worker's."""
+    return {
+        "name": model.route.name,
+        "versions": model.versions,
         "platform": known.get("platform", ""),
         "inputs": known.get("inputs", []),
         "outputs": known.get("outputs", []),
     }
-    await exchange.respond(200, JSON_TYPE, orjson.dumps(body))
 
 
 async def _worker_metadata(exchange: Exchange, model: ServedModel, wanted: Wanted) -> Any:
@@ -202,7 +235,7 @@ async def _worker_metadata(exchange: Exchange, model: ServedModel, wanted: Wante
     exchange.received = True  # a body of a GET means nothing
     try:
         exchange.guard(timeout)
-        answer, _ = await forward(model, wanted, Head("metadata"), b"", probe=True)
+        answer, _ = await forward(model, wanted, pack(Head("metadata")), b"", probe=True)
     except asyncio.CancelledError:
         end = exchange.ended(timeout)
         if end is None:

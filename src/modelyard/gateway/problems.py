@@ -127,6 +127,16 @@ def wake_timeout(name: str, argument: str, state: str, timeout: float, setting: 
     )
 
 
+def stopping() -> Refusal:
+    return Refusal(
+        503,
+        "gateway_stopping",
+        "The gateway is being restarted. Try again in a moment.",
+        headers=[retry_after(1), (b"connection", b"close")],
+        retry_after=1,
+    )
+
+
 def instance_unreachable(name: str) -> Refusal:
     return Refusal(
         503,

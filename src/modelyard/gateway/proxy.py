@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
+import orjson
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -114,6 +115,22 @@ class Proxy:
             ) from None
         finally:
             exchange.unguard()
+
+    async def ask(self, method: str, path: str, headers: Mapping[str, str], timeout: float) -> tuple[int, Any]:
+        """Ask the control process something for a caller who did not put it in its words: status and JSON.
+
+        Raises:
+            Refusal: it is away, or went away before it answered.
+        """
+        try:
+            async with self._control.request(
+                method, f"http://localhost{path}", headers=headers, timeout=aiohttp.ClientTimeout(total=timeout)
+            ) as response:
+                return response.status, orjson.loads(await response.read())
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
+            raise _control_unavailable(
+                "The control process is away, or went away before it answered; what was asked may have been done or not"
+            ) from None
 
     async def control_metrics(self) -> str:
         """The control process's part of the metrics; empty while it is away."""

@@ -65,7 +65,8 @@ class Route(msgspec.Struct, kw_only=True, frozen=True):
 
     ``generation`` is what the model is steered to: during a rollout ``instances`` (by id, those that may
     serve) are of others too. ``request_timeout`` is in seconds, ``max_body`` in bytes, ``max_queue`` in
-    requests that may run or wait at once. Without ``hold`` no request waits for an instance.
+    requests that may run or wait at once. Without ``hold`` no request waits for an instance. ``repeatable``: the
+    model changes nothing, so a request whose instance was lost may be asked of another.
     """
 
     uid: str
@@ -81,6 +82,7 @@ class Route(msgspec.Struct, kw_only=True, frozen=True):
     max_queue: int
     metadata: dict[str, Any] = {}
     hold: Hold | None = None
+    repeatable: bool = False
 
     @property
     def wakes(self) -> bool:

@@ -13,7 +13,7 @@ import socket
 import sys
 from collections.abc import Generator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 import psutil
@@ -24,11 +24,16 @@ from pydantic import ValidationError
 from modelyard.gateway.access import Access
 from modelyard.gateway.app import GatewayApp
 from modelyard.gateway.channel import ChannelServer
+from modelyard.gateway.direct import Direct
 from modelyard.gateway.metrics import GatewayMetrics
+from modelyard.gateway.problems import stopping
 from modelyard.gateway.protocol import FrontProtocol
 from modelyard.gateway.proxy import Proxy
 from modelyard.gateway.served import RouteTable
 from modelyard.settings import Settings
+
+if TYPE_CHECKING:
+    from modelyard.gateway.grpc import Listening
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +54,11 @@ class CannotStart(Exception):
 class _Server(uvicorn.Server):
     """uvicorn's server with our signal handling and a word when it is ready."""
 
-    def __init__(self, config: uvicorn.Config, ready_file: Path, app: GatewayApp) -> None:
+    def __init__(self, config: uvicorn.Config, ready_file: Path, app: GatewayApp, grpc: Listening | None) -> None:
         super().__init__(config)
         self._ready_file = ready_file
         self._app = app
+        self._grpc = grpc
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -66,15 +72,33 @@ class _Server(uvicorn.Server):
         self._app.closing = True
         self.should_exit = True
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._grpc is not None:
+            await asyncio.gather(self._grpc.server.stop(_GRACE), self._shutdown_http(sockets))
+        else:
+            await self._shutdown_http(sockets)
+
+    async def _shutdown_http(self, sockets: list[socket.socket] | None) -> None:
+        await super().shutdown(sockets)
+        # The application's requests have been told by being cancelled.
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, FrontProtocol):
+                connection.stop(stopping())
+        await asyncio.sleep(0)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         assert sockets is not None
         host, port, *_ = sockets[0].getsockname()
         _write_atomically(
             self._ready_file,
-            orjson.dumps({**_identity(), "host": host, "port": port}),
+            orjson.dumps(
+                {**_identity(), "host": host, "port": port, "grpc_port": self._grpc.port if self._grpc else None}
+            ),
         )
         log.info("serving on %s port %d", host, port)
+        if self._grpc is not None:
+            log.info("serving gRPC on %s port %d", host, self._grpc.port)
 
 
 def main() -> int:
@@ -116,7 +140,9 @@ async def serve(settings: Settings) -> None:
     except OSError as error:
         raise CannotStart(f"the home cannot be used: {error}") from error
     proxy = Proxy(settings.control_socket, settings.max_body, access)
-    app = GatewayApp(routes, access, proxy, GatewayMetrics(lambda: routes))
+    metrics = GatewayMetrics(lambda: routes)
+    app = GatewayApp(routes, access, proxy, metrics)
+    FrontProtocol.direct = Direct(routes, access, metrics)
     FrontProtocol.max_connections = max(_raise_file_limit() - _RESERVED_FILES, 64)
     config = uvicorn.Config(
         app,
@@ -133,10 +159,40 @@ async def serve(settings: Settings) -> None:
         timeout_graceful_shutdown=_GRACE,
     )
     try:
-        await _Server(config, settings.run_dir / "gateway.json", app).serve([listener])
+        grpc = await _listen_grpc(settings, str(listener.getsockname()[0]), app, routes, access, proxy, metrics)
+        await _Server(config, settings.run_dir / "gateway.json", app, grpc).serve([listener])
     finally:
         channel.close()
         await proxy.close()
+
+
+async def _listen_grpc(
+    settings: Settings,
+    host: str,
+    app: GatewayApp,
+    routes: RouteTable,
+    access: Access,
+    proxy: Proxy,
+    metrics: GatewayMetrics,
+) -> Listening | None:
+    """The gRPC server, if the settings ask for one, at the same address as the other."""
+    if settings.grpc_port is None:
+        return None
+    try:
+        from modelyard.gateway import grpc
+    except ImportError as error:
+        raise CannotStart(
+            f"MODELYARD_GRPC_PORT is set, but gRPC is not installed ({error}): pip install 'modelyard[grpc]', or leave "
+            "the setting empty."
+        ) from error
+    service = grpc.InferenceService(routes, access, proxy, metrics, lambda: app.closing)
+    try:
+        return await grpc.listen(service, host, settings.grpc_port, settings.grpc_max_message)
+    except grpc.CannotListen as error:
+        raise CannotStart(
+            f"cannot serve gRPC on {host} port {settings.grpc_port}: another program has it, or it is not for this "
+            "user. Choose another with MODELYARD_GRPC_PORT."
+        ) from error
 
 
 def _listener(settings: Settings) -> socket.socket:

@@ -212,15 +212,20 @@ class Catalog:
         )
 
     async def move_alias(
-        self, namespace: str, name: str, alias: str, number: str, by: By, expected: str | AnyPlace | None = ANY_PLACE
-    ) -> Alias:
+        self, namespace: str, name: str, alias: str, number: str, by: By, expected: str | AnyPlace | None = ANY_PLACE,
+        *, force: bool = False,
+    ) -> Alias:  # fmt: skip
         """Have the alias point at the version ``number``; only if it is at ``expected`` (None: nowhere yet), where
-        that is given.
+        that is given. With ``force``, which needs a reason, also at one that loses more accuracy than it may.
 
         Raises:
             EtagMismatch: it is elsewhere.
+            Refused: ``accuracy_drop``
         """
-        _check([*alias_problems(alias), *version_problems(number)])
+        problems = [*alias_problems(alias), *version_problems(number)]
+        if force and not by.reason.strip():
+            problems.append(Problem("reason", "required", "Say why it is forced: the alias's history keeps it."))
+        _check(problems)
         asked = self._asked(by)
 
         def decide(shelf: Shelf) -> Change:
@@ -228,7 +233,7 @@ class Catalog:
             _check_alias(shelf, alias, by)
             if not isinstance(expected, AnyPlace):
                 registering.expect_alias_at(alias, shelf.alias(alias), expected)
-            return registering.move_alias(shelf, alias, number, asked)
+            return registering.move_alias(shelf, alias, number, asked, force=force)
 
         return placed((await self._change(namespace, name, decide)).moves[-1])
 

@@ -1,4 +1,5 @@
-"""The arguments of ``python -m modelyard.runtime``: one of a backend's instances, or a server of its own."""
+"""The arguments of ``python -m modelyard.runtime``: one of a backend's instances, or a server of its own, of one model
+or (``serve``) of many."""
 
 from __future__ import annotations
 
@@ -12,11 +13,16 @@ def main(arguments: list[str]) -> NoReturn:
     # A backend starts it so, and waits: no argument parser, and no garbage collections while modules load.
     if len(arguments) == 2 and arguments[0] == "--instance":
         gc.disable()
-        _serve_instance(Path(arguments[1]))
+        serve_instance(Path(arguments[1]))
+    if arguments[:1] == ["serve"]:
+        gc.disable()
+        from modelyard.runtime.manager.server import main as serve
+
+        sys.exit(serve(arguments[1:]))
     _serve_alone(arguments)
 
 
-def _serve_instance(folder: Path) -> NoReturn:
+def serve_instance(folder: Path) -> NoReturn:
     from modelyard.runtime import limits, record
     from modelyard.runtime.errors import EXIT_LIMITS, EXIT_LOAD_FAILURE, LimitsFailure, LoadFailure, out_of_memory
 
@@ -54,7 +60,7 @@ def _serve_alone(arguments: list[str]) -> NoReturn:
     parser.add_argument("--trusted", action="store_true", help="load it even if loading can run code (a pickle)")
     options = parser.parse_args(arguments)
 
-    from modelyard.runtime import http
+    from modelyard.runtime import http, listening
     from modelyard.runtime.errors import EXIT_LOAD_FAILURE, LoadFailure
 
     try:
@@ -62,7 +68,7 @@ def _serve_alone(arguments: list[str]) -> NoReturn:
     except LoadFailure as failure:
         sys.stderr.write(f"{failure.code}: {failure.message}\n")
         sys.exit(EXIT_LOAD_FAILURE)
-    sys.exit(http.serve(app, options.host, options.port))
+    sys.exit(listening.serve(app, options.host, options.port))
 
 
 if __name__ == "__main__":

@@ -16,13 +16,13 @@ from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
-# A recent run below this (seconds, exponentially weighted mean) is quick enough for the loop ...
+# A recent run below this (seconds a request, exponentially weighted mean) is quick enough for the loop ...
 QUICK: Final = 0.0005
 # ... if its request is no larger than those that the mean was most likely made of (bytes).
 SMALL: Final = 64 * 2**10
 _WEIGHT: Final = 0.2
 # How long (seconds) queued quick work may hold the loop before it lets others have a turn.
-_TURN: Final = 0.005
+TURN: Final = 0.005
 
 
 class Executor:
@@ -39,14 +39,25 @@ class Executor:
         # Unknown at first: the first run, often the slowest, is not risked on the loop.
         self.mean_seconds = float("inf")
 
-    def submit(self, work: Callable[[], T], size: int, done: Callable[[T], None]) -> Callable[[], None] | None:
+    @property
+    def free(self) -> bool:
+        """Whether work would be started at once."""
+        return not self._waiting and self._in_threads < self._threads
+
+    def is_quick(self, size: int) -> bool:
+        """Whether work for a request of ``size`` bytes would run on the loop."""
+        return self._on_loop and self.mean_seconds < QUICK and size <= SMALL
+
+    def submit(
+        self, work: Callable[[], T], size: int, done: Callable[[T], None], count: int = 1
+    ) -> Callable[[], None] | None:
         """Run ``work`` (which must not raise) for a request of ``size`` bytes and hand ``done`` its result
         on the loop. What is returned takes the work back: if it still waits it is not run, and ``done`` is
-        not called. None: it has run already."""
-        if not self._waiting and self._in_threads < self._threads and self._is_quick(size):
-            self._run_here(work, done)
+        not called. None: it has run already. ``count``: how many requests it is for, the largest of ``size``."""
+        if self.free and self.is_quick(size):
+            self._run_here(work, done, count)
             return None
-        job = _Job(work, size, done)
+        job = _Job(work, size, done, count)
         self._waiting.append(job)
         self._dispatch()
         return job.take_back if job.done is not None else None
@@ -57,9 +68,6 @@ class Executor:
         if self._pool is not None:
             self._pool.shutdown(wait=False)
 
-    def _is_quick(self, size: int) -> bool:
-        return self._on_loop and self.mean_seconds < QUICK and size <= SMALL
-
     def _dispatch(self) -> None:
         """Start what waits, as far as there is room."""
         end_of_turn = None
@@ -67,21 +75,21 @@ class Executor:
             job = self._waiting[0]
             if job.done is None:
                 self._waiting.popleft()
-            elif self._is_quick(job.size):
+            elif self.is_quick(job.size):
                 now = self._loop.time()
-                end_of_turn = end_of_turn or now + _TURN
+                end_of_turn = end_of_turn or now + TURN
                 if now >= end_of_turn:
                     self._loop.call_soon(self._dispatch)
                     return
                 self._waiting.popleft()
-                self._run_here(job.work, job.finish)
+                self._run_here(job.work, job.finish, job.count)
             else:
                 self._waiting.popleft()
                 self._run_in_thread(job)
 
-    def _run_here(self, work: Callable[[], T], done: Callable[[T], None]) -> None:
+    def _run_here(self, work: Callable[[], T], done: Callable[[T], None], count: int) -> None:
         result, seconds = _timed(work)
-        self._learn(seconds)
+        self._learn(seconds / count)
         done(result)
 
     def _run_in_thread(self, job: _Job) -> None:
@@ -97,7 +105,7 @@ class Executor:
     def _back(self, job: _Job, future: Future[tuple[Any, float]]) -> None:
         self._in_threads -= 1
         result, seconds = future.result()
-        self._learn(seconds)
+        self._learn(seconds / job.count)
         job.finish(result)
         self._dispatch()
 
@@ -109,11 +117,12 @@ class Executor:
 class _Job:
     """Work that waits or runs; ``done`` is None once it has finished or was taken back."""
 
-    __slots__ = ("done", "size", "work")
+    __slots__ = ("count", "done", "size", "work")
 
-    def __init__(self, work: Callable[[], Any], size: int, done: Callable[[Any], None]) -> None:
+    def __init__(self, work: Callable[[], Any], size: int, done: Callable[[Any], None], count: int) -> None:
         self.work = work
         self.size = size
+        self.count = count
         self.done: Callable[[Any], None] | None = done
 
     def take_back(self) -> None:

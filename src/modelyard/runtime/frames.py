@@ -4,9 +4,10 @@ Many requests share one Unix socket. A frame is a fixed header, a head (msgpack)
 
     u32 length of all that follows the header   u32 stream id   u8 kind   u32 length of the head
 
-all big-endian. REQUEST opens a stream, one RESPONSE with the same id ends it; CANCEL takes a request
-back. Both sides may open streams; ids are per opener. Writes of one turn of the event loop leave in
-one system call. A frame over the limit, or one whose lengths contradict each other, closes the connection.
+all big-endian. REQUEST opens a stream, one RESPONSE with the same id ends it, any number of PARTs may come
+before that; CANCEL takes a request back. Both sides may open streams; ids are per opener. Writes of one turn
+of the event loop leave in one system call. A frame over the limit, or one whose lengths contradict each other,
+closes the connection.
 """
 
 from __future__ import annotations
@@ -15,19 +16,22 @@ import asyncio
 import itertools
 import struct
 from collections.abc import Callable
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 import msgspec
 
 REQUEST: Final = 1
 RESPONSE: Final = 2
 CANCEL: Final = 3
+PART: Final = 4
 
 _HEADER: Final = struct.Struct(">IIBI")
-_KINDS: Final = (REQUEST, RESPONSE, CANCEL)
+_KINDS: Final = (REQUEST, RESPONSE, CANCEL, PART)
 # A body may be up to 4 GiB less a margin (spec limits), a head is small by construction.
 MAX_FRAME: Final = 2**32 - 1
 MAX_HEAD: Final = 2**20
+# Bodies that leave together are copied behind one another up to so many bytes in all.
+_JOINED: Final = 2**18
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -54,17 +58,38 @@ class NotSent(ConnectionLost):
     """The peer was gone before the request left: it may safely be sent to another."""
 
 
-class Respond(Protocol):
+class Respond:
     """Answers one request: called at once or later, exactly once."""
 
-    def __call__(self, head: Head, body: Buffer = b"") -> None: ...
+    __slots__ = ("_peer", "_stream")
+
+    def __init__(self, peer: FramePeer, stream: int) -> None:
+        self._peer, self._stream = peer, stream
+
+    def __call__(self, head: Head, body: Buffer = b"") -> None:
+        self.packed(_encode(head), body)
+
+    def packed(self, head: bytes, body: Buffer) -> None:
+        """The same with a head that :func:`pack` has made: answers often share theirs."""
+        if not self._peer.closed:
+            self._peer._send(self._stream, RESPONSE, head, body)
+
+    def part(self, head: Head, body: Buffer = b"") -> None:
+        """Say something before the answer."""
+        if not self._peer.closed:
+            self._peer._send(self._stream, PART, _encode(head), body)
 
 
 Handler = Callable[["FramePeer", int, Head, memoryview, Respond], None]
+# Takes the answer to a request; None for its head: the peer went away before it answered.
+Take = Callable[[Head | None, memoryview], None]
+# Takes a part of it.
+TakePart = Callable[[Head, memoryview], None]
 
 
 class FramePeer(asyncio.Protocol):
-    """One end of a connection. ``handler`` gets each incoming request; :meth:`request` opens one."""
+    """One end of a connection. ``handler`` gets each incoming request; :meth:`request` opens one. ``on_read`` is
+    called behind the requests that came together."""
 
     def __init__(
         self,
@@ -72,17 +97,22 @@ class FramePeer(asyncio.Protocol):
         *,
         on_cancel: Callable[[FramePeer, int], None] | None = None,
         on_close: Callable[[FramePeer], None] | None = None,
+        on_read: Callable[[], None] | None = None,
         max_frame: int = MAX_FRAME,
     ) -> None:
         self._handler = handler
         self._on_cancel = on_cancel
+        self._on_read = on_read
+        self._reading = False
         self._on_close = on_close
         self._max_frame = max_frame
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
         self._ids = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[tuple[Head, memoryview]]] = {}
+        self._waiting: dict[int, Take] = {}
+        self._hearing: dict[int, TakePart] = {}
         self._out: list[Buffer] = []
+        self._out_size = 0
         self._loop = asyncio.get_running_loop()
         self._writable = asyncio.Event()
         self._writable.set()
@@ -95,28 +125,63 @@ class FramePeer(asyncio.Protocol):
         """Requests that wait for their response."""
         return len(self._waiting)
 
-    async def request(self, head: Head, body: Buffer = b"") -> tuple[Head, memoryview]:
-        """Send a request and wait for its response. Cancelling the wait cancels the request.
+    @property
+    def open(self) -> bool:
+        """Whether a request may be sent now: the peer is there and reads what it is sent."""
+        return not self.closed and self._writable.is_set()
+
+    async def writable(self) -> None:
+        """Wait until the peer reads what it is sent.
+
+        Raises:
+            NotSent: if the connection has ended.
+        """
+        await self._writable.wait()
+        if self.closed:
+            raise NotSent("the connection is closed")
+
+    def send(self, packed: bytes, body: Buffer, take: Take, part: TakePart | None = None) -> int:
+        """Send a request, whose head :func:`pack` has made, on a connection that is :attr:`open`; the number of its
+        stream. ``take`` is called once, and ``part`` with what comes before, unless :meth:`cancel` is."""
+        stream = next(self._ids) & 0xFFFFFFFF
+        self._waiting[stream] = take
+        if part is not None:
+            self._hearing[stream] = part
+        self._send(stream, REQUEST, packed, body)
+        return stream
+
+    def cancel(self, stream: int) -> None:
+        """Take a request back: its answer, if it comes all the same, is dropped."""
+        self._hearing.pop(stream, None)
+        if self._waiting.pop(stream, None) is not None and not self.closed:
+            self._send(stream, CANCEL, _NO_HEAD, b"")
+
+    async def request(
+        self, head: Head | bytes, body: Buffer = b"", part: TakePart | None = None
+    ) -> tuple[Head, memoryview]:
+        """Send a request (its head may be packed) and wait for its response. Cancelling the wait cancels the request.
 
         Raises:
             NotSent: if the connection had ended before.
             ConnectionLost: if it ends before the response.
         """
-        if self.closed:
-            raise NotSent("the connection is closed")
-        if not self._writable.is_set():
-            await self._writable.wait()
-            if self.closed:
-                raise NotSent("the connection is closed")
-        stream = next(self._ids) & 0xFFFFFFFF
+        if not self.open:
+            await self.writable()
         future: asyncio.Future[tuple[Head, memoryview]] = self._loop.create_future()
-        self._waiting[stream] = future
-        self._send(stream, REQUEST, head, body)
+
+        def take(answer: Head | None, content: memoryview) -> None:
+            if future.done():
+                return
+            if answer is None:
+                future.set_exception(ConnectionLost("the peer went away before it answered"))
+            else:
+                future.set_result((answer, content))
+
+        stream = self.send(_encode(head) if isinstance(head, Head) else head, body, take, part)
         try:
             return await future
         except asyncio.CancelledError:
-            if self._waiting.pop(stream, None) is not None and not self.closed:
-                self._send(stream, CANCEL, _EMPTY, b"")
+            self.cancel(stream)
             raise
 
     def close(self) -> None:
@@ -135,9 +200,9 @@ class FramePeer(asyncio.Protocol):
         self.closed = True
         self._writable.set()
         waiting, self._waiting = self._waiting, {}
-        for future in waiting.values():
-            if not future.done():
-                future.set_exception(ConnectionLost("the peer went away before it answered"))
+        self._hearing.clear()
+        for take in waiting.values():
+            take(None, _NOTHING)
         if self._on_close is not None:
             self._on_close(self)
 
@@ -148,6 +213,18 @@ class FramePeer(asyncio.Protocol):
         self._writable.set()
 
     def data_received(self, data: bytes) -> None:
+        self._reading = True
+        try:
+            self._read(data)
+            if self._on_read is not None:
+                self._on_read()
+        finally:
+            self._reading = False
+        # What was answered at once leaves at once.
+        if self._out:
+            self._flush()
+
+    def _read(self, data: bytes) -> None:
         if self._buffer:
             self._buffer += data
             with memoryview(self._buffer) as received:
@@ -198,32 +275,37 @@ class FramePeer(asyncio.Protocol):
             self._abort()
             return
         if kind == RESPONSE:
-            future = self._waiting.pop(stream, None)
-            if future is not None and not future.done():
-                future.set_result((head, body))
+            take = self._waiting.pop(stream, None)
+            if self._hearing:
+                self._hearing.pop(stream, None)
+            if take is not None:
+                take(head, body)
+        elif kind == PART:
+            part = self._hearing.get(stream)
+            if part is not None:
+                part(head, body)
         elif self._handler is None:
             self._abort()
         else:
-            self._handler(self, stream, head, body, self._responder(stream))
+            self._handler(self, stream, head, body, Respond(self, stream))
 
-    def _responder(self, stream: int) -> Respond:
-        def respond(head: Head, body: Buffer = b"") -> None:
-            if not self.closed:
-                self._send(stream, RESPONSE, head, body)
-
-        return respond
-
-    def _send(self, stream: int, kind: int, head: Head, body: Buffer) -> None:
-        packed = _encode(head)
-        if not self._out:
+    def _send(self, stream: int, kind: int, packed: bytes, body: Buffer) -> None:
+        if not self._out and not self._reading:
             self._loop.call_soon(self._flush)
         self._out.append(_HEADER.pack(len(packed) + len(body), stream, kind, len(packed)) + packed)
         if body:
             self._out.append(body)
+            self._out_size += len(body)
 
     def _flush(self) -> None:
         out, self._out = self._out, []
-        if out and self._transport is not None and not self.closed:
+        size, self._out_size = self._out_size, 0
+        if not out or self._transport is None or self.closed:
+            return
+        # Small ones are sent faster once they are one; what is large is better not copied.
+        if size <= _JOINED:
+            self._transport.write(b"".join(out))
+        else:
             self._transport.writelines(out)
 
     def _abort(self) -> None:
@@ -232,7 +314,13 @@ class FramePeer(asyncio.Protocol):
             self._transport.abort()
 
 
-_EMPTY: Final = Head()
+def pack(head: Head) -> bytes:
+    """A head as it is sent."""
+    return _encode(head)
+
+
+_NO_HEAD: Final = _encode(Head())
+_NOTHING: Final = memoryview(b"")
 
 
 async def connect(path: str, *, on_close: Callable[[FramePeer], None] | None = None) -> FramePeer:

@@ -10,6 +10,7 @@ import ctypes
 import errno
 import os
 import resource
+from collections.abc import Collection
 from pathlib import Path
 
 from modelyard.runtime.errors import LimitsFailure
@@ -47,7 +48,8 @@ def _become_subreaper() -> None:
 
 
 def allow_mapped(size: int) -> None:
-    """Raise the memory limit, if there is one, by ``size`` bytes of files that are mapped but not written.
+    """Raise the memory limit, if there is one, by ``size`` bytes of files that are mapped but not written; lower it
+    again where ``size`` is negative.
 
     The kernel counts every private writable mapping; pages of a file that nobody writes to are shared by
     all who map it, and cost this process nothing.
@@ -58,6 +60,27 @@ def allow_mapped(size: int) -> None:
         resource.setrlimit(
             resource.RLIMIT_DATA, (raised if hard == resource.RLIM_INFINITY else min(raised, hard), hard)
         )
+
+
+def room() -> int | None:
+    """Bytes of private memory that the limit leaves; None: there is no limit."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    if soft == resource.RLIM_INFINITY:
+        return None
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return soft - next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
+
+
+def mapped(files: Collection[Path]) -> int:
+    """Bytes of these files that are mapped as :func:`allow_mapped` allows."""
+    names = {str(file.resolve()) for file in files}
+    size = 0
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        bounds, rights, _, _, _, *name = line.split(maxsplit=5)
+        if name and name[0] in names and rights.startswith("rw-p"):
+            start, end = bounds.split("-")
+            size += int(end, 16) - int(start, 16)
+    return size
 
 
 def _limit_memory(memory: int) -> None:

@@ -38,7 +38,7 @@ def from_json(data: Any, datatype: str, shape: list[int] | None, path: str, prob
     if type(data) is not list:
         problems.append((path, "invalid_type", f"data must be an array of values, not {_json_name(data)}."))
         return NOTHING
-    flat, nesting = _flatten(data)
+    flat, nesting = flatten(data)
     if nesting is None:
         problems.append((path, "ragged", "data mixes values and arrays, or arrays of different lengths."))
         return NOTHING
@@ -63,7 +63,7 @@ def _reshape(array: Array, shape: list[int], path: str, problems: list[FieldProb
         return array
 
 
-def _flatten(data: list[Any]) -> tuple[list[Any], list[int] | None]:
+def flatten(data: list[Any]) -> tuple[list[Any], list[int] | None]:
     """The values in row-major order, and the sizes of the nested lists (None: they are ragged)."""
     nesting = [len(data)]
     while data and type(data[0]) is list:

@@ -50,20 +50,33 @@ def decode(body: memoryview | bytes, header_length: int | None, signature: Signa
     Raises:
         RequestError: 400 for a body that is no JSON, 422 with every fault of its fields.
     """
-    document, binary = _split(body, header_length)
+    return check(*split(body, header_length), signature)
+
+
+def check(document: dict[str, Any], binary: memoryview | None, signature: Signature) -> Request:
+    """:func:`decode` of what :func:`split` gave.
+
+    Raises:
+        RequestError: 422 with every fault of the fields.
+    """
     problems: list[FieldProblem] = []
     request_id = document.get("id")
     if request_id is not None and type(request_id) is not str:
         problems.append(("id", "invalid_type", "id must be a string."))
     parameters = _parameters(document, "parameters", problems)
     inputs = _inputs(document, binary, signature, problems)
-    outputs, asked = _outputs(document, signature, problems)
+    outputs, asked = outputs_asked(document, signature, problems)
     if problems:
         raise InvalidFields(problems[:_MAX_PROBLEMS])
     return Request(request_id, inputs, parameters, outputs, asked, parameters.get("binary_data_output") is True)
 
 
-def _split(body: memoryview | bytes, header_length: int | None) -> tuple[dict[str, Any], memoryview | None]:
+def split(body: memoryview | bytes, header_length: int | None) -> tuple[dict[str, Any], memoryview | None]:
+    """The JSON object of a body, and what stands behind it.
+
+    Raises:
+        RequestError: (400) if there is none.
+    """
     binary = None
     if header_length is not None:
         if not 0 < header_length <= len(body):
@@ -233,10 +246,10 @@ class _BinaryParts:
             problems.append(("", "trailing_bytes", f"{left} bytes follow the last binary tensor."))
 
 
-def _outputs(
+def outputs_asked(
     document: dict[str, Any], signature: Signature, problems: list[FieldProblem]
 ) -> tuple[tuple[str, ...] | None, dict[str, bool]]:
-    """The names asked for, and for which of them the form was chosen."""
+    """The names asked for, and for which of them the form was chosen: binary or not."""
     entries = document.get("outputs")
     if entries is None or entries == []:
         return None, {}

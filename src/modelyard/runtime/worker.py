@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import gc
 import logging
 import os
@@ -15,8 +16,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Awaitable, Callable
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -24,9 +25,9 @@ import msgspec
 import uvloop
 
 from modelyard.runtime import record
-from modelyard.runtime.calls import Answer, Call
+from modelyard.runtime.calls import V2, Answer, Call
 from modelyard.runtime.errors import EXIT_LOAD_FAILURE, LoadFailure, RequestError, is_out_of_memory, out_of_memory
-from modelyard.runtime.frames import FramePeer, Head, Respond
+from modelyard.runtime.frames import FramePeer, Head, NotSent, Respond, pack
 from modelyard.runtime.instance import Instance, proof
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Worker:
         return code
 
     def _connection(self) -> FramePeer:
-        peer = FramePeer(self._handle, on_cancel=self._cancel, on_close=self._closed)
+        peer = FramePeer(self._handle, on_cancel=self._cancel, on_close=self._closed, on_read=self._flush)
         self._peers.add(peer)
         return peer
 
@@ -230,21 +231,24 @@ class Worker:
         params = head.params
         if self._plane is None or self._draining:
             error = _DRAINING if self._draining else _LOADING
-            problem = error.as_problem(params.get("id"), params.get("path"))
+            problem = error.as_problem(_text(params.get("id")), _text(params.get("path")))
             respond(Head(status=error.status, params={"content_type": "application/problem+json"}), _json(problem))
             return
         key = (peer, stream)
         self._running[key] = None
-        take_back = self._plane.submit(_call(body, params), partial(self._done, key, respond))
+        call = _call(body, params)
+        part = partial(_part, peer, respond) if call.stream else None
+        take_back = self._plane.submit(call, partial(self._done, key, respond), part)
         if take_back is not None:
             self._running[key] = take_back
 
+    def _flush(self) -> None:
+        if self._plane is not None:
+            self._plane.flush()
+
     def _done(self, key: tuple[FramePeer, int], respond: Respond, answer: Answer) -> None:
         self._running.pop(key, None)
-        params: dict[str, Any] = {"content_type": answer.content_type}
-        if answer.header_length is not None:
-            params["header_length"] = answer.header_length
-        respond(Head(status=answer.status, params=params), answer.body)
+        respond.packed(_head(answer.status, answer.content_type, answer.header_length), answer.body)
         if self._draining:
             self._end_when_idle()
 
@@ -262,17 +266,46 @@ class Worker:
             self._all_closed.set_result(None)
 
 
+@lru_cache(256)
+def _head(status: int, content_type: str, header_length: int | None) -> bytes:
+    """An answer's head, packed: most answers have the same."""
+    params: dict[str, Any] = {"content_type": content_type}
+    if header_length is not None:
+        params["header_length"] = header_length
+    return pack(Head(status=status, params=params))
+
+
+def _part(peer: FramePeer, respond: Respond, answer: Answer) -> Awaitable[None] | None:
+    respond.part(Head(status=answer.status, params={"content_type": answer.content_type}), answer.body)
+    return None if peer.open else _until_read(peer)
+
+
+async def _until_read(peer: FramePeer) -> None:
+    # Of a connection that has ended the requests are taken back.
+    with contextlib.suppress(NotSent):
+        await peer.writable()
+
+
 def _call(body: memoryview, params: dict[str, Any]) -> Call:
     """A frame's infer request. ``params`` repeat what a caller's headers said: their types are not certain."""
-    length = params.get("header_length")
+    get = params.get
+    length, max_body = get("header_length"), get("max_body")
     return Call(
         body,
-        str(params.get("content_type") or ""),
+        str(get("content_type") or ""),
         length if isinstance(length, int) else None,
-        str(params.get("version") or ""),
-        params.get("id"),
-        params.get("path"),
+        str(get("version") or ""),
+        _text(get("id")),
+        _text(get("path")),
+        str(get("form") or V2),
+        str(get("encoding") or ""),
+        max_body if isinstance(max_body, int) else 0,
+        get("stream") is True,
     )
+
+
+def _text(value: object) -> str | None:
+    return value if value is None or type(value) is str else str(value)
 
 
 def _load(instance: Instance, loop: asyncio.AbstractEventLoop) -> DataPlane:
@@ -294,4 +327,5 @@ def _load(instance: Instance, loop: asyncio.AbstractEventLoop) -> DataPlane:
         name=instance.model,
         version=str(instance.generation),
         loop=loop,
+        flushed=True,
     )

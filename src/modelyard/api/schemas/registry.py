@@ -186,6 +186,7 @@ class MoveAlias(Reasoned):
     expected: Number | None = Field(
         None, description="Only if it points there now (null: nowhere); left out, from wherever it is."
     )
+    force: bool = Field(False, description="Also at a version whose accuracy drops past its limit; needs a reason.")
 
 
 # ------------------------------------------------------------------------------------------- answers

@@ -15,12 +15,20 @@ from weakref import WeakSet
 from modelyard import tasks
 from modelyard.backends.local import check, machine
 from modelyard.backends.local.devices import HOW_TO_DECLARE, Devices
-from modelyard.backends.local.files import InstanceFiles, Launch, Record, home_id, new_instance_id
+from modelyard.backends.local.files import (
+    InstanceFiles,
+    Launch,
+    Record,
+    common_environment,
+    home_id,
+    new_instance_id,
+)
 from modelyard.backends.local.instance import LocalInstance
 from modelyard.backends.local.launching import Site
 from modelyard.backends.local.leftovers import Leftovers
 from modelyard.backends.local.logs import Logs
 from modelyard.backends.local.process import Census, Tree, end_all, in_thread
+from modelyard.backends.local.warm import WarmParents
 from modelyard.backends.port import Artifacts, BackendObservation, Capabilities, LogLine, Member, Orphan
 from modelyard.domain.capacity import Holding, Inventory, Ledger
 from modelyard.domain.errors import Problem
@@ -59,6 +67,10 @@ class LocalBackend:
         artifacts: Artifacts | None = None,
     ) -> None:  # fmt: skip
         self._logs = Logs(settings.logs_dir)
+        warm = None
+        # Another command than our own runs another program.
+        if settings.warm_start and worker == _WORKER:
+            warm = WarmParents(settings.warm_dir, common_environment(os.environ, 1, ()), worker)
         self._site = Site(
             instances_dir=settings.instances_dir,
             home_id=home_id(settings.home),
@@ -69,6 +81,7 @@ class LocalBackend:
             changed=self._changed,
             live=self._live_ids,
             artifacts=artifacts,
+            warm=warm,
             devices=Devices(settings.declared_gpus, os.environ.get("CUDA_VISIBLE_DEVICES")),
         )
         self._inventory: Inventory | None = None
@@ -98,6 +111,8 @@ class LocalBackend:
             tasks.spawn(self._keep_logs(), "rotate instances' logs"),
             tasks.spawn(self._keep_looking(), "look at the machine"),
         ]
+        if self._site.warm is not None:
+            await self._site.warm.open()
         logger.info("opened %s with %d instance(s)", self._site.instances_dir, len(self._all()))
 
     async def close(self, *, release: bool) -> None:
@@ -113,6 +128,8 @@ class LocalBackend:
                 if left:
                     logger.error("%d instance(s) could not be ended", len(left))
         await asyncio.gather(*(instance.detach() for instance in instances))
+        if self._site.warm is not None:
+            await self._site.warm.close()
         for subscriber in self._subscribers:
             subscriber.end()
 

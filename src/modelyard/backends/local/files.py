@@ -40,6 +40,9 @@ T = TypeVar("T")
 _BACKLOG: Final = 128
 # Ours alone: credentials of the control process, and descriptors that mean nothing in the child.
 _WITHHELD: Final = ("MODELYARD_TOKEN", "MODELYARD_DATABASE_URL", "MODELYARD_LISTEN_FD", "MODELYARD_SOCKET_FD")
+# ONNX Runtime's Linux builds report to their maker unless told not to (since 1.29), with a database that they open and
+# threads that they start when they are imported.
+_QUIET: Final = {"ORT_DISABLE_TELEMETRY": "1"}
 _THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # By these the libraries of CUDA and ROCm choose their devices.
 DEVICE_VARIABLES: Final = (
@@ -244,16 +247,21 @@ def _for_worker(launch: Launch) -> Mapping[str, Any]:
 def environment(launch: Launch, home: str, inherited: Mapping[str, str], *, has_devices: bool) -> dict[str, str]:
     """What the instance's processes see: the backend's own environment without its secrets, the spec's,
     and the markers by which they are found again. Where the machine ``has_devices``, no spec chooses its own."""
-    threads = str(max(1, math.ceil(launch.spec.resources.cpu or 1)))
-    env = {name: value for name, value in inherited.items() if name not in _WITHHELD}
-    env.update(dict.fromkeys(_THREAD_VARIABLES, threads))
-    env.update(_visible(launch.devices))
+    env = common_environment(inherited, max(1, math.ceil(launch.spec.resources.cpu or 1)), launch.devices)
     kept = DEVICE_VARIABLES if has_devices or launch.devices else ()
     env.update((name, value) for name, value in launch.spec.container.environment.items() if name not in kept)
     if launch.spec.engine is Engine.COMMAND:
         env["PORT"] = str(launch.port)
     env[INSTANCE_MARKER] = launch.id
     env[HOME_MARKER] = home
+    return env
+
+
+def common_environment(inherited: Mapping[str, str], threads: int, devices: tuple[str, ...]) -> dict[str, str]:
+    """What processes of so many threads see with these devices, whatever instance they are of."""
+    env = _QUIET | {name: value for name, value in inherited.items() if name not in _WITHHELD}
+    env.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
+    env.update(_visible(devices))
     return env
 
 

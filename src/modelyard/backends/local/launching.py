@@ -20,6 +20,7 @@ from modelyard.backends.local.files import InstanceFiles, Launch, environment
 from modelyard.backends.local.logs import Logs
 from modelyard.backends.local.ports import Ports
 from modelyard.backends.local.process import Handle, in_thread
+from modelyard.backends.local.warm import WarmParents
 from modelyard.backends.port import Artifacts
 from modelyard.domain.errors import ModelyardError
 from modelyard.domain.model import Failure, ModelRef
@@ -33,7 +34,7 @@ class Site:
     instance's folder is appended to; ``inherited`` is the environment that instances start from;
     ``changed`` is told of each model whose instances look different; ``live`` names the instances, of all
     models, of which anything is left; ``devices`` are those of the machine; ``artifacts`` has the files of
-    registered models (None: there are none)."""
+    registered models (None: there are none); ``warm`` forks workers (None: all are launched afresh)."""
 
     instances_dir: Path
     home_id: str
@@ -45,6 +46,7 @@ class Site:
     live: Callable[[], set[str]]
     devices: Devices
     artifacts: Artifacts | None = None
+    warm: WarmParents | None = None
     ports: Ports = field(default_factory=Ports)
 
     def environment_of(self, launch: Launch) -> dict[str, str]:
@@ -127,13 +129,7 @@ async def launch_process(site: Site, files: InstanceFiles, launch: Launch) -> Ha
     except OSError as error:
         raise LaunchFailed(_storage_failure(_unwritable(site), error)) from error
     try:
-        env = site.environment_of(launch)
-        argv, fds = [*site.launcher, str(files.folder)], []
-        if listener is not None:
-            argv, fds = [*site.worker, str(files.folder)], [listener.fileno()]
-            env["MODELYARD_SOCKET_FD"] = str(listener.fileno())
-        # With the main process its group goes at once: no member of it can fork away from that.
-        handle = await process.start(argv, env=env, cwd=str(files.folder), output=log, pass_fds=fds, whole_group=True)
+        handle = await _start(site, files, launch, listener, log)
     except OSError as error:
         failure = Failure(code="launch_failed", message=f"The process could not be started: {error}.")
         raise LaunchFailed(failure) from error
@@ -149,6 +145,21 @@ async def launch_process(site: Site, files: InstanceFiles, launch: Launch) -> Ha
         await handle.exited.wait()
         raise LaunchFailed(_storage_failure(_unwritable(site), error)) from error
     return handle
+
+
+async def _start(site: Site, files: InstanceFiles, launch: Launch, listener: socket.socket | None, log: int) -> Handle:
+    """Raises OSError."""
+    env, folder = site.environment_of(launch), files.folder
+    argv, fds = [*site.launcher, str(folder)], []
+    if listener is not None:
+        if site.warm is not None:
+            forked = await site.warm.launch(launch.spec, env, folder, listener.fileno(), log)
+            if forked is not None:
+                return forked
+        argv, fds = [*site.worker, str(folder)], [listener.fileno()]
+        env["MODELYARD_SOCKET_FD"] = str(listener.fileno())
+    # With the main process its group goes at once: no member of it can fork away from that.
+    return await process.start(argv, env=env, cwd=str(folder), output=log, pass_fds=fds, whole_group=True)
 
 
 def _prepare(site: Site, files: InstanceFiles, launch: Launch) -> tuple[socket.socket | None, int]:

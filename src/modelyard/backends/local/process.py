@@ -253,14 +253,34 @@ class Tree:
 # -------------------------------------------------------------------------------------------- watching
 
 
+class Forked:
+    """A child of this process that another one forked for it, and that nobody has collected."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def kill(self) -> None:
+        if self.returncode is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self) -> int:
+        """Its exit code (negative: the signal's number), collected once it has ended. Blocks until then."""
+        if self.returncode is None:
+            _, status = os.waitpid(self.pid, 0)
+            self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+
+Child = subprocess.Popen[bytes] | Forked
+
+
 class Handle:
     """One process that is being watched, own child or not. ``exited`` is set once it has ended and,
     for a child, its ``returncode`` was collected (negative: the signal's number). ``whole_group``: what
     is left of the process group that it leads is killed when it ends."""
 
-    def __init__(
-        self, process: ProcessId, child: subprocess.Popen[bytes] | None = None, *, whole_group: bool = False
-    ) -> None:
+    def __init__(self, process: ProcessId, child: Child | None = None, *, whole_group: bool = False) -> None:
         self.id = process
         self._whole_group = whole_group
         self.exited = asyncio.Event()
@@ -359,14 +379,21 @@ async def start(
             start_new_session=True,
         )
 
-    # The fork must not be abandoned half way by a cancelled caller: nobody would know the child.
+    return await watch_new(fork, whole_group=whole_group)
+
+
+async def watch_new(fork: Callable[[], Child], *, whole_group: bool = False) -> Handle:
+    """Have ``fork`` make a child in a thread, and watch it. ``whole_group`` as for :class:`Handle`. Raises what
+    ``fork`` raises, and OSError."""
+    # It must not be abandoned half way by a cancelled caller: nobody would know the child.
     forked = asyncio.ensure_future(in_thread(fork))
     try:
         child = await asyncio.shield(forked)
     except asyncio.CancelledError:
-        child = await forked
-        child.kill()
-        await in_thread(child.wait)
+        await asyncio.wait([forked])
+        if forked.exception() is None:
+            forked.result().kill()
+            await in_thread(forked.result().wait)
         raise
     # Not reaped before Handle looks, so its number cannot have been given out again.
     try:

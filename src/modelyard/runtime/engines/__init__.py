@@ -52,6 +52,9 @@ def load(engine: str, options: LoadOptions) -> Model:
         LoadFailure: with a stable code and what to do about it, whatever went wrong.
     """
     try:
+        from modelyard.runtime.engines.base import batching
+
+        wanted = batching(options.options)
         model: Model = importlib.import_module(_find(engine).module).load(options)
     except LoadFailure:
         raise
@@ -63,6 +66,7 @@ def load(engine: str, options: LoadOptions) -> Model:
                 "engine_unavailable", f"The {engine} engine cannot be used in this installation: {error}."
             ) from error
         raise
+    model.batching = wanted
     return model
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
 
+from modelyard.domain.batching import OPTION, problems
 from modelyard.runtime.errors import LoadFailure
 from modelyard.runtime.signature import Array, Signature
 
@@ -27,8 +28,20 @@ class LoadOptions(msgspec.Struct, frozen=True):
     memory: int | None = None
 
 
+class Batching(msgspec.Struct, frozen=True):
+    """How requests may share a run: at most ``max_rows`` rows of all of them, and none waits for others longer than
+    ``max_delay`` (seconds). ``chosen``: the model's owner has asked for it."""
+
+    max_rows: int = 64
+    max_delay: float = 0.0
+    chosen: bool = False
+
+
 class Model:
-    """A loaded model. ``concurrency``: how many predictions may run at once."""
+    """A loaded model. ``concurrency``: how many predictions may run at once; ``batching``: None if each request is
+    to run alone."""
+
+    batching: Batching | None = None
 
     def __init__(self, platform: str, signature: Signature, concurrency: int = 1) -> None:
         self.platform = platform
@@ -42,6 +55,10 @@ class SyncModel(Model):
     hold up health checks, cancellations and the end."""
 
     may_use_loop: ClassVar[bool] = False
+    # Whether :meth:`rows_together` is worth asking.
+    may_batch: bool = False
+    # Whether what ``predict`` answers depends on its parameters.
+    reads_parameters: bool = False
 
     def predict(self, inputs: Inputs, outputs: tuple[str, ...] | None, parameters: dict[str, Any]) -> Outputs:
         """Run the model on checked ``inputs``, which may be read-only. It need compute only ``outputs``
@@ -52,12 +69,26 @@ class SyncModel(Model):
         """
         raise NotImplementedError
 
+    def rows_together(self, wanted: Batching) -> int:
+        """Of how many rows (along the first dimension of all inputs and outputs) each one's answer is known to be the
+        same whether it runs alone or with the others: at most ``wanted.max_rows``, below 2 if of none. May take
+        long; called in a thread, beside predictions."""
+        return 0
+
 
 class AsyncModel(Model):
     """Predicts on the event loop, as many requests at once as come; it must not block the loop."""
 
     async def predict(self, inputs: Inputs, outputs: tuple[str, ...] | None, parameters: dict[str, Any]) -> Outputs:
         """As :meth:`SyncModel.predict`."""
+        raise NotImplementedError
+
+
+class StreamModel(Model):
+    """Answers in pieces. Runs on the event loop, which it must not block."""
+
+    def stream(self, inputs: Inputs, parameters: dict[str, Any]) -> AsyncGenerator[Outputs, None]:
+        """The outputs piece by piece; failures as those of :meth:`SyncModel.predict`."""
         raise NotImplementedError
 
 
@@ -90,6 +121,23 @@ def source_folder(options: LoadOptions, engine: str) -> Path:
     if not path.is_dir():
         raise LoadFailure("not_a_folder", f"{path} is a file: the {engine} engine serves a folder.")
     return path
+
+
+def batching(options: Mapping[str, Any]) -> Batching | None:
+    """What the engine's ``options`` say of batching: ``false``, or ``{"max_rows": 64, "max_delay_ms": 0}``.
+
+    Raises:
+        LoadFailure: (``invalid_options``)
+    """
+    chosen = options.get(OPTION)
+    if chosen is None:
+        return Batching()
+    if chosen is False:
+        return None
+    found = list(problems(chosen))
+    if found:
+        raise LoadFailure("invalid_options", " ".join(f"{problem.path}: {problem.message}" for problem in found))
+    return Batching(chosen.get("max_rows", Batching().max_rows), chosen.get("max_delay_ms", 0) / 1000, True)
 
 
 def _source(options: LoadOptions, engine: str) -> Path:

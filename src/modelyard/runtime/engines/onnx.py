@@ -2,21 +2,29 @@
 
 ONNX Runtime maps external weights, but then packs them into private copies of its own, unless told not
 to: mapped weights load in milliseconds and are shared by all instances, at the price of some speed on
-large batches. So packing is off for models with external weights and on for the others.
+large batches. So packing is on for models without external weights, and left for later for the others
+(:mod:`~modelyard.runtime.engines.onnx_packing`).
 """
 
 from __future__ import annotations
 
+import os
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+
+# Its Linux builds report to their maker from the import on, unless told not to (since 1.29).
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
 from modelyard.runtime import limits
-from modelyard.runtime.engines.base import Inputs, LoadOptions, Outputs, SyncModel, source_file
+from modelyard.runtime.engines import onnx_batches
+from modelyard.runtime.engines.base import Batching, Inputs, LoadOptions, Outputs, SyncModel, source_file
 from modelyard.runtime.engines.onnx_files import external_files
+from modelyard.runtime.engines.onnx_packing import mapped_size, pack_later
 from modelyard.runtime.errors import LoadFailure, RequestError, is_out_of_memory
 from modelyard.runtime.signature import BYTES, Array, Signature, TensorSpec
 
@@ -44,23 +52,28 @@ _PROVIDERS_LEFT_OUT: Final = ("AzureExecutionProvider", "TensorrtExecutionProvid
 
 def load(options: LoadOptions) -> SyncModel:
     path = source_file(options, (".onnx",), "onnx")
-    return _OnnxModel(_session(path, options), options.threads)
+    weights = external_files(path)
+    if weights:
+        limits.allow_mapped(mapped_size(weights))
+    model = _OnnxModel(_session(path, options, weights, packed=not weights), options.threads)
+    if weights:
+        make = partial(_session, path, options, weights, packed=True)
+        pack_later(model, weights, make, alone=options.threads == 1)
+    return model
 
 
-def _session(path: Path, options: LoadOptions) -> Any:
+def _session(path: Path, options: LoadOptions, weights: list[Path], *, packed: bool) -> Any:
     settings = ort.SessionOptions()
     settings.intra_op_num_threads = options.threads
     settings.inter_op_num_threads = 1
     settings.log_severity_level = 3
     # A waiting thread that spins takes the core from the other models on this machine.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    external = external_files(path)
-    if external:
+    if not packed:
         settings.add_session_config_entry("session.disable_prepacking", "1")
+    if weights:
         # Memory patterns would set aside private memory for all weights, mapped or not.
         settings.enable_mem_pattern = False
-        # ONNX Runtime maps tensor by tensor: a page that two tensors share counts twice.
-        limits.allow_mapped(sum(file.stat().st_size for file in external) * 65 // 64 + 2**20)
     providers = [name for name in ort.get_available_providers() if name not in _PROVIDERS_LEFT_OUT]
     try:
         return ort.InferenceSession(str(path), settings, providers=providers)
@@ -89,14 +102,22 @@ def _specs(nodes: list[Any], kind: str) -> tuple[TensorSpec, ...]:
 
 class _OnnxModel(SyncModel):
     may_use_loop = True
+    may_batch = True
 
     def __init__(self, session: Any, threads: int) -> None:
         signature = Signature(_specs(session.get_inputs(), "input"), _specs(session.get_outputs(), "output"))
         super().__init__(PLATFORM, signature, threads)
-        self._run = session.run
+        self.use(session)
         self._names = tuple(spec.name for spec in signature.outputs or ())
         self._tied = _tied(session.get_inputs())
         self._texts = tuple(spec.name for spec in signature.inputs or () if spec.datatype == BYTES)
+
+    def use(self, session: Any) -> None:
+        """Answer from now on by this session of the same model."""
+        self.session = session
+        self._run = session.run
+        # Of these each keeps its session alive.
+        self._nodes = session.get_inputs(), session.get_outputs()
 
     def predict(self, inputs: Inputs, outputs: tuple[str, ...] | None, parameters: dict[str, Any]) -> Outputs:
         names = self._names if outputs is None else outputs
@@ -120,6 +141,9 @@ class _OnnxModel(SyncModel):
             name: answer if isinstance(answer, np.ndarray) else _from_zipmap(answer)
             for name, answer in zip(names, answers, strict=True)
         }
+
+    def rows_together(self, wanted: Batching) -> int:
+        return onnx_batches.rows_together(self, *self._nodes, wanted)
 
 
 def _tied(nodes: list[Any]) -> dict[str, list[tuple[str, int]]]:

@@ -13,26 +13,39 @@
 at a time, in a thread; an ``async def predict`` runs on the event loop, many at once, and must not block.
 Arrays may be read-only; those of BYTES hold Python bytes. The folder is on the module path, so ``model.py``
 may import its neighbours.
+
+With ``batching = True`` in the class (or ``options.batching`` in the spec) a plain ``predict`` gets the rows of
+several requests at once, one after the other along the first dimension of all inputs, if their parameters are the same;
+its outputs must have as many rows. If it raises, it is called again for each request alone.
+
+A ``predict`` that yields (``yield {"text": ...}``), plain or async, answers in pieces: a caller of ``generate_stream``
+gets each as soon as it is there, others get them joined along the first dimension.
 """
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import importlib.util
 import inspect
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
+from modelyard.domain.batching import OPTION
 from modelyard.runtime.engines.base import (
     AsyncModel,
+    Batching,
     Inputs,
     LoadOptions,
     Model,
     Outputs,
+    StreamModel,
     SyncModel,
     is_inside,
     source_folder,
@@ -59,9 +72,30 @@ def load(options: LoadOptions) -> Model:
         raise LoadFailure("invalid_model", f"The class Model in {path} has no method predict(inputs).")
     signature = Signature(_specs(user, "inputs", path), _specs(user, "outputs", path))
     arguments = _arguments(predict)
+    streams = inspect.isgeneratorfunction(predict) or inspect.isasyncgenfunction(predict)
+    batches = _batches(user, path, options, can=not (streams or inspect.iscoroutinefunction(predict)))
+    if streams:
+        return _StreamPython(signature, predict, arguments)
     if inspect.iscoroutinefunction(predict):
         return _AsyncPython(signature, predict, arguments)
-    return _SyncPython(signature, predict, arguments)
+    return _SyncPython(signature, predict, arguments, batches)
+
+
+def _batches(user: Any, path: Path, options: LoadOptions, *, can: bool) -> bool:
+    """Whether ``predict`` takes the rows of several requests at once."""
+    declared = getattr(user, "batching", False)
+    if type(declared) is not bool:
+        raise LoadFailure(
+            "invalid_model", f"Model.batching in {path} must be True or False; numbers are options.batching."
+        )
+    batches = declared or bool(options.options.get(OPTION))
+    if batches and not can:
+        raise LoadFailure(
+            "invalid_model",
+            f"{path}: only a plain predict can be given several requests at once, not one that is async or yields: "
+            "leave batching out.",
+        )
+    return batches
 
 
 def _import(path: Path, folder: Path) -> ModuleType:
@@ -147,13 +181,19 @@ def _checked(answer: Any) -> Outputs:
 
 
 class _SyncPython(SyncModel):
-    def __init__(self, signature: Signature, predict: Callable[..., Any], arguments: int) -> None:
+    reads_parameters = True
+
+    def __init__(self, signature: Signature, predict: Callable[..., Any], arguments: int, batches: bool) -> None:
         super().__init__(PLATFORM, signature)
         self._predict = predict
         self._arguments = arguments
+        self.may_batch = batches
 
     def predict(self, inputs: Inputs, outputs: tuple[str, ...] | None, parameters: dict[str, Any]) -> Outputs:
         return _checked(self._predict(*(inputs, parameters)[: self._arguments]))
+
+    def rows_together(self, wanted: Batching) -> int:
+        return wanted.max_rows
 
 
 class _AsyncPython(AsyncModel):
@@ -164,3 +204,34 @@ class _AsyncPython(AsyncModel):
 
     async def predict(self, inputs: Inputs, outputs: tuple[str, ...] | None, parameters: dict[str, Any]) -> Outputs:
         return _checked(await self._predict(*(inputs, parameters)[: self._arguments]))
+
+
+class _StreamPython(StreamModel):
+    """A plain generator runs as a plain ``predict`` does: one at a time, in a thread."""
+
+    def __init__(self, signature: Signature, predict: Callable[..., Any], arguments: int) -> None:
+        super().__init__(PLATFORM, signature)
+        self._predict = predict
+        self._arguments = arguments
+        self._blocks = inspect.isgeneratorfunction(predict)
+        self._turn = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
+
+    async def stream(self, inputs: Inputs, parameters: dict[str, Any]) -> AsyncGenerator[Outputs, None]:
+        pieces = self._predict(*(inputs, parameters)[: self._arguments])
+        if not self._blocks:
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    yield _checked(piece)
+            return
+        loop = asyncio.get_running_loop()
+        async with self._turn:
+            try:
+                while (piece := await loop.run_in_executor(self._thread, next, pieces, _END)) is not _END:
+                    yield _checked(piece)
+            finally:
+                # Behind what it may still compute.
+                self._thread.submit(pieces.close)
+
+
+_END: Final = object()

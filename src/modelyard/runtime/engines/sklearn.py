@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from modelyard.domain.spec import PICKLE_SUFFIXES
-from modelyard.runtime.engines.base import Inputs, LoadOptions, Outputs, SyncModel, source_file
+from modelyard.runtime.engines.base import Batching, Inputs, LoadOptions, Outputs, SyncModel, source_file
 from modelyard.runtime.errors import LoadFailure, RequestError, is_out_of_memory
 from modelyard.runtime.signature import Signature, TensorSpec, datatype_of
 
@@ -34,11 +34,22 @@ _REASON: Final = (
 
 
 def load(options: LoadOptions) -> SyncModel:
+    estimator, suffix = load_estimator(options)
+    return SklearnModel(estimator, suffix, options.threads)
+
+
+def load_estimator(options: LoadOptions) -> tuple[Any, str]:
+    """The estimator in the file, which predicts and may be loaded; and the file's suffix.
+
+    Raises:
+        LoadFailure: (``untrusted_pickle``, ``untrusted_types``, ``corrupt_file``, ``missing_module``,
+            ``invalid_model``, and those of :func:`modelyard.runtime.engines.base.source_file`)
+    """
     path = source_file(options, (SKOPS_SUFFIX, *PICKLE_SUFFIXES), "sklearn")
     estimator = _load_skops(path, options) if path.suffix.lower() == SKOPS_SUFFIX else _load_pickle(path, options)
     if not hasattr(estimator, "predict"):
         raise LoadFailure("invalid_model", f"{path} holds a {type(estimator).__name__}, which has no predict().")
-    return _SklearnModel(estimator, path.suffix.lower(), options.threads)
+    return estimator, path.suffix.lower()
 
 
 def _load_skops(path: Path, options: LoadOptions) -> Any:
@@ -83,8 +94,9 @@ def _unloadable(path: Path, kind: str, error: Exception) -> Exception:
     return LoadFailure("corrupt_file", f"{path} cannot be loaded as a {kind}: {type(error).__name__}: {error}")
 
 
-class _SklearnModel(SyncModel):
+class SklearnModel(SyncModel):
     may_use_loop = True
+    may_batch = True
 
     def __init__(self, estimator: Any, suffix: str, threads: int) -> None:
         platform = "sklearn_skops" if suffix == SKOPS_SUFFIX else "sklearn_pickle"
@@ -114,6 +126,10 @@ class _SklearnModel(SyncModel):
                 TensorSpec(name, datatype_of(array) or "FP64", (-1, *array.shape[1:])) for name, array in answer.items()
             ),
         )
+
+    def rows_together(self, wanted: Batching) -> int:
+        # Estimators predict row by row, by scikit-learn's own definition of predict.
+        return wanted.max_rows
 
     def predict(self, inputs: Inputs, outputs: tuple[str, ...] | None, parameters: dict[str, Any]) -> Outputs:
         rows = inputs[INPUT]

@@ -1,0 +1,381 @@
+"""The Open Inference Protocol V2, gRPC form, on a port of its own, with what HTTP has: tokens, limits, deadlines,
+waiting for a model that wakes, metrics, ids. Triton's streamed inference and its repository are there too.
+
+A model in another namespace than the default is named by the metadata ``modelyard-namespace``. Errors carry the
+problem's detail as their message and its code as the metadata ``modelyard-code``. Needs grpcio, which only a
+gateway imports that is told a port (``MODELYARD_GRPC_PORT``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from time import monotonic
+from typing import Any, Final, NamedTuple, NoReturn
+
+import grpc
+import grpc.aio
+import orjson
+
+from modelyard.domain.names import DEFAULT_NAMESPACE
+from modelyard.gateway import messages, repository
+from modelyard.gateway.access import Access
+from modelyard.gateway.exchange import CLIENT_GONE, REQUEST_ID, new_request_id, overdue
+from modelyard.gateway.holding import until_it_serves
+from modelyard.gateway.inference import SERVER_METADATA, described, forward, settled_metadata
+from modelyard.gateway.messages import MESSAGES
+from modelyard.gateway.metrics import GatewayMetrics
+from modelyard.gateway.problems import Refusal, body_too_large, model_not_found, unauthenticated
+from modelyard.gateway.proxy import Proxy
+from modelyard.gateway.routes import NotServing
+from modelyard.gateway.served import RouteTable, ServedModel, Wanted
+from modelyard.runtime.frames import Buffer, Head, pack
+
+log = logging.getLogger(__name__)
+
+SERVICE: Final = "inference.GRPCInferenceService"
+_NAMESPACE: Final = "modelyard-namespace"
+# Calls at once; more are refused before anything of them is read.
+_MAX_CALLS: Final = 4096
+# Seconds from a call's head to the end of its message.
+_MESSAGE_TIMEOUT: Final = 60.0
+# Bytes of an error's message: it travels as metadata, of which clients take 8 KiB.
+_MAX_MESSAGE: Final = 2048
+_OCTETS: Final = "application/octet-stream"
+
+_CODES: Final = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    404: grpc.StatusCode.NOT_FOUND,
+    408: grpc.StatusCode.DEADLINE_EXCEEDED,
+    409: grpc.StatusCode.FAILED_PRECONDITION,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    415: grpc.StatusCode.INVALID_ARGUMENT,
+    422: grpc.StatusCode.INVALID_ARGUMENT,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    501: grpc.StatusCode.UNIMPLEMENTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+
+
+class Call:
+    """One request, as :mod:`modelyard.gateway.holding` knows it: ``began`` is by time.monotonic."""
+
+    # A caller who goes away cancels the call; nobody has to look.
+    is_abandoned: Final = False
+
+    def __init__(self, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
+        metadata = dict(context.invocation_metadata() or ())
+        self.began = monotonic()
+        self.context = context
+        authorization = metadata.get("authorization")
+        self.authorization = authorization.encode() if isinstance(authorization, str) else None
+        self.namespace = str(metadata.get(_NAMESPACE, DEFAULT_NAMESPACE))
+        given = str(metadata.get("x-request-id", "")).encode()
+        self.id = (given if REQUEST_ID.match(given) else new_request_id()).decode()
+
+    @property
+    def connection(self) -> Call:
+        return self
+
+
+class InferenceService(grpc.GenericRpcHandler):
+    """Which method answers what. Made inside the loop it runs in; ``is_closing`` says that no new work should come."""
+
+    def __init__(
+        self, routes: RouteTable, access: Access, proxy: Proxy, metrics: GatewayMetrics, is_closing: Callable[[], bool]
+    ) -> None:
+        self._routes = routes
+        self._access = access
+        self._proxy = proxy
+        self._metrics = metrics
+        self._is_closing = is_closing
+        self._handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            # Unary on the wire: this form lets the message be waited for by a clock.
+            f"/{SERVICE}/{name}": grpc.stream_unary_rpc_method_handler(self._unary(name, answer))
+            for name, answer in {
+                "ServerLive": self._server_live,
+                "ServerReady": self._server_ready,
+                "ServerMetadata": self._server_metadata,
+                "ModelReady": self._model_ready,
+                "ModelMetadata": self._model_metadata,
+                "ModelInfer": self._infer,
+                "RepositoryIndex": self._index,
+                "RepositoryModelLoad": self._load,
+                "RepositoryModelUnload": self._unload,
+            }.items()
+        }
+        self._handlers[f"/{SERVICE}/ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
+        self._refusal: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(self._refuse_unread)
+        self._open = {f"/{SERVICE}/{name}" for name in ("ServerLive", "ServerReady", "ServerMetadata")}
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+        """Called before anything of a request but its metadata is read: while there is no public model, nothing
+        more is read of one without the token."""
+        handler = self._handlers.get(details.method)
+        if handler is None or details.method in self._open:
+            return handler
+        for name, value in details.invocation_metadata or ():
+            if name == "authorization" and self._access.allows(str(value).encode()):
+                return handler
+        return handler if any(model.route.public for model in self._routes) else self._refusal
+
+    def _unary(self, name: str, answer: Callable[[Call, Any], Awaitable[Any]]) -> Any:
+        """A handler from one message's bytes to another's."""
+
+        async def handle(requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+            call = Call(context)
+            context.set_trailing_metadata((("x-request-id", call.id),))
+            try:
+                message = await answer(call, messages.read(f"{name}Request", await _message(context)))
+            except Refusal as refusal:
+                await self._abort(call, refusal)
+            except asyncio.CancelledError:
+                raise
+            except Exception:
+                log.exception("%s failed (request %s)", name, call.id)
+                await self._abort(call, _failed())
+            return message if isinstance(message, bytes) else message.SerializeToString()
+
+        return handle
+
+    async def _refuse_unread(
+        self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]
+    ) -> None:
+        await self._abort(Call(context), unauthenticated())
+
+    async def _abort(self, call: Call, refusal: Refusal) -> NoReturn:
+        refusal = self._told(call, refusal)
+        message = refusal.detail.encode()[:_MAX_MESSAGE].decode(errors="ignore")
+        metadata = (("x-request-id", call.id), ("modelyard-code", refusal.code))
+        await call.context.abort(_CODES.get(refusal.status, grpc.StatusCode.INTERNAL), message, metadata)
+
+    def _told(self, call: Call, refusal: Refusal) -> Refusal:
+        """Count it, if it is the gateway's; as much of it as the caller may know."""
+        if not isinstance(refusal, _WorkersRefusal):
+            self._metrics.refuse(refusal.code)
+        if isinstance(refusal, NotServing) and not self._access.allows(call.authorization):
+            return refusal.without_reason()
+        return refusal
+
+    def _model(self, call: Call, name: str) -> ServedModel:
+        """The model of that name, if the caller may use it.
+
+        Raises:
+            Refusal: without a token nobody learns which models there are, except public ones.
+        """
+        model = self._routes.find(call.namespace, name)
+        if (model is None or not model.route.public) and not self._access.allows(call.authorization):
+            raise unauthenticated()
+        if model is None:
+            raise model_not_found(call.namespace, name)
+        return model
+
+    # ---------------------------------------------------------------- the server and its models
+
+    async def _server_live(self, call: Call, message: Any) -> Any:
+        return MESSAGES["ServerLiveResponse"](live=True)
+
+    async def _server_ready(self, call: Call, message: Any) -> Any:
+        return MESSAGES["ServerReadyResponse"](ready=not self._is_closing())
+
+    async def _server_metadata(self, call: Call, message: Any) -> Any:
+        return MESSAGES["ServerMetadataResponse"](**orjson.loads(SERVER_METADATA))
+
+    async def _model_ready(self, call: Call, message: Any) -> Any:
+        model = self._model(call, message.name)
+        return MESSAGES["ModelReadyResponse"](ready=bool(model.among(model.v2(message.version or None))))
+
+    async def _model_metadata(self, call: Call, message: Any) -> Any:
+        model = self._model(call, message.name)
+        wanted = _worker(model, message.version)
+        if not model.among(wanted):
+            raise model.unavailable(wanted)
+        known = settled_metadata(model)
+        if not known:
+            timeout = model.route.request_timeout
+            try:
+                async with asyncio.timeout(timeout):
+                    answer, _ = await forward(model, wanted, pack(Head("metadata")), b"", probe=True)
+            except TimeoutError:
+                raise overdue(timeout, received=True) from None
+            known = answer.params.get("metadata", {})
+        return MESSAGES["ModelMetadataResponse"](**described(model, known))
+
+    # ---------------------------------------------------------------- inference
+
+    async def _infer(self, call: Call, message: Any) -> bytes:
+        """One inference, counted."""
+        model = self._model(call, message.model_name)
+        try:
+            head, content = await self._ask(call, model, message)
+        except Refusal as refusal:
+            model.refuse(refusal)
+            if refusal.status == 504:
+                model.stats.observe(monotonic() - call.began)
+            raise
+        except asyncio.CancelledError:
+            # By its caller, or as the time is over that the caller gave it.
+            left = call.context.time_remaining()
+            model.stats.count(504 if left is not None and left <= 0 else CLIENT_GONE)
+            raise
+        model.stats.count(head.status)
+        model.stats.observe(monotonic() - call.began)
+        if head.status != 200:
+            raise _refused_by_worker(head.status, content)
+        return messages.response(head, content, raw=bool(message.raw_input_contents) or not message.inputs)
+
+    async def _ask(self, call: Call, model: ServedModel, message: Any) -> tuple[Head, Buffer]:
+        timeout, version = model.route.request_timeout, message.model_version or None
+        # What it is on the wire, nearly; what HTTP has as a body is of that size.
+        if message.ByteSize() > model.route.max_body:
+            raise body_too_large(model.body_limit)
+        # It has a clock of its own.
+        await until_it_serves(call, model, version)
+        try:
+            async with asyncio.timeout(timeout - (monotonic() - call.began)):
+                wanted = _worker(model, message.model_version)
+                model.admit(wanted)
+                try:
+                    return await self._ask_worker(call, model, wanted, message)
+                finally:
+                    model.leave()
+        except TimeoutError:
+            raise overdue(timeout, received=True) from None
+
+    async def _ask_worker(self, call: Call, model: ServedModel, wanted: Wanted, message: Any) -> tuple[Head, Buffer]:
+        body, length = messages.request_body(message)
+        params = {"id": call.id, "path": f"/{SERVICE}/ModelInfer", "content_type": _OCTETS, "header_length": length}
+        if wanted.version is not None:
+            params["version"] = wanted.version
+        head = pack(Head("infer", 0, params))
+        while True:
+            try:
+                return await forward(model, wanted, head, body)
+            except NotServing:
+                # It went idle just now.
+                if not model.holds(wanted.version):
+                    raise
+                await until_it_serves(call, model, wanted.version)
+
+    async def _stream(
+        self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]
+    ) -> AsyncIterator[bytes]:
+        """An answer a request, in their order; one that is refused ends nothing but itself."""
+        answer = MESSAGES["ModelStreamInferResponse"]
+        async for request in requests:
+            call = Call(context)
+            try:
+                message = messages.read("ModelInferRequest", request)
+                response = MESSAGES["ModelInferResponse"].FromString(await self._infer(call, message))
+                yield answer(infer_response=response).SerializeToString()
+            except Refusal as refusal:
+                yield answer(error_message=self._told(call, refusal).detail).SerializeToString()
+            except Exception:
+                log.exception("ModelStreamInfer failed (request %s)", call.id)
+                yield answer(error_message=_failed().detail).SerializeToString()
+
+    # ---------------------------------------------------------------- the repository
+
+    async def _index(self, call: Call, message: Any) -> Any:
+        found = repository.visible(self._routes, self._access, call.authorization, call.namespace)
+        authorized = self._access.allows(call.authorization)
+        entries = repository.index(found, ready=message.ready, reasons=authorized)
+        return MESSAGES["RepositoryIndexResponse"](models=list(entries))
+
+    async def _load(self, call: Call, message: Any) -> Any:
+        await self._command(call, "load", message)
+        return MESSAGES["RepositoryModelLoadResponse"]()
+
+    async def _unload(self, call: Call, message: Any) -> Any:
+        await self._command(call, "unload", message)
+        return MESSAGES["RepositoryModelUnloadResponse"]()
+
+    async def _command(self, call: Call, action: str, message: Any) -> None:
+        if call.authorization is None or not self._access.allows(call.authorization):
+            raise unauthenticated()
+        repository.check_parameters(action, messages.parameters(message.parameters))
+        model = self._model(call, message.model_name)
+        caller = repository.Caller(call.authorization.decode(), call.id)
+        await repository.command(self._proxy, caller, action, *model.labels)
+
+
+def _worker(model: ServedModel, version: str) -> Wanted:
+    """Raises:
+    Refusal: the model is a server of its user's, which is spoken to over HTTP.
+    """
+    wanted = model.v2(version or None)
+    if wanted.server:
+        raise Refusal(
+            501,
+            "not_over_grpc",
+            f"Model {model.route.name!r} is a server of its own, to which HTTP is passed on: ask it under "
+            f"/v2/models/{model.route.name} of the HTTP port.",
+        )
+    return wanted
+
+
+async def _message(context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+    try:
+        async with asyncio.timeout(_MESSAGE_TIMEOUT):
+            message: Any = await context.read()
+    except TimeoutError:
+        raise Refusal(
+            408, "body_timeout", f"The request's message did not arrive within {_MESSAGE_TIMEOUT:g} s. Send it faster."
+        ) from None
+    if message is grpc.aio.EOF:
+        raise Refusal(400, "malformed_message", "The request has no message.")
+    content: bytes = message
+    return content
+
+
+class _WorkersRefusal(Refusal):
+    """What a worker answered, as this protocol says it."""
+
+
+def _refused_by_worker(status: int, content: Buffer) -> Refusal:
+    problem = orjson.loads(content)
+    return _WorkersRefusal(status, problem.get("code", "model_error"), problem.get("detail", "The model failed."))
+
+
+def _failed() -> Refusal:
+    return Refusal(500, "internal_error", "The gateway failed on this request; its log says more.")
+
+
+class CannotListen(Exception):
+    """The port is not to be had: most often as another program has it."""
+
+
+class Listening(NamedTuple):
+    """A server that serves, and its port."""
+
+    server: grpc.aio.Server
+    port: int
+
+
+async def listen(service: InferenceService, host: str, port: int, max_message: int) -> Listening:
+    """Serve on ``port``, or on a free one for 0; a message may have ``max_message`` bytes.
+
+    Raises:
+        CannotListen: another program has it.
+    """
+    server = grpc.aio.server(
+        options=[
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", max_message),
+            ("grpc.max_send_message_length", -1),
+        ],
+        maximum_concurrent_rpcs=_MAX_CALLS,
+    )
+    server.add_generic_rpc_handlers((service,))
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        bound = server.add_insecure_port(address)
+    except RuntimeError:
+        # Why is in grpcio's own words in the log.
+        raise CannotListen from None
+    await server.start()
+    return Listening(server, bound)

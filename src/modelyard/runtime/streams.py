@@ -1,0 +1,59 @@
+"""An answer that comes in pieces, over ASGI: each is sent when it is there, and the next waits until it was taken."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from modelyard.runtime.calls import Answer, Call
+from modelyard.runtime.dataplane import DataPlane
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class Disconnected(Exception):
+    """The caller went away; there is nobody to answer."""
+
+
+async def stream(plane: DataPlane, call: Call, request_id: bytes, receive: Receive, send: Send) -> Answer | None:
+    """Have ``call`` answered in pieces. Returns the whole answer if it has none, for it may be a refusal with a status
+    of its own; None once it was sent.
+
+    Raises:
+        Disconnected: the caller did not wait for the end, and the call was taken back
+    """
+    begun = False
+
+    async def begin(piece: Answer) -> None:
+        headers = [(b"content-type", piece.content_type.encode()), (b"x-request-id", request_id)]
+        await send({"type": "http.response.start", "status": piece.status, "headers": headers})
+        await send({"type": "http.response.body", "body": piece.body, "more_body": True})
+
+    def part(piece: Answer) -> Awaitable[None]:
+        nonlocal begun
+        if not begun:
+            begun = True
+            return begin(piece)
+        return send({"type": "http.response.body", "body": piece.body, "more_body": True})
+
+    answering = asyncio.ensure_future(plane.infer(call, part))
+    gone = asyncio.ensure_future(_until_gone(receive))
+    try:
+        await asyncio.wait((answering, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not answering.done():
+            raise Disconnected
+        answer = answering.result()
+    finally:
+        answering.cancel()
+        gone.cancel()
+    if not begun:
+        return answer
+    await send({"type": "http.response.body", "body": answer.body})
+    return None
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -170,6 +170,7 @@ async def control_plane(settings: Settings) -> AsyncIterator[Services]:
             caching=views,
             capacity=capacity,
             absences=Absences(store, premises.id),
+            traffic=equipment.traffic,
             doctor=Doctor(store, store, feed, shown, utc_now, site=premises.id),
             backends=shown,
             metrics=ControlMetrics(_MetricsSource(store, shown), views),

@@ -166,6 +166,24 @@ def test_every_line_about_smaller_models_does_what_it_says(demo: Yard) -> None:
     run(Shell(demo), BLOCK.findall(section), OPTIMIZATION_LINES)
 
 
+TRAFFIC_LINES: list[tuple[str, int, str | re.Pattern[str] | Callable[[str], bool]]] = [
+    ("modelyard deploy digits-b", 0, "digits-b is running"),
+    ("modelyard traffic set", 0, "digits is updated"),
+    ("modelyard traffic digits", 0, re.compile(r"digits +80 % .*front\n *digits-b +20 % .*Not enough requests yet")),
+    ("modelyard traffic set", 0, "digits is updated"),
+    ("modelyard traffic clear", 0, "digits is updated"),
+    ("modelyard update digits", 0, "digits is updated"),
+    ("modelyard update digits", 0, "Updating digits"),
+    ("modelyard rollout status", 0, re.compile(r"Canary +\d % of the requests")),
+    ("modelyard rollout promote", 0, re.compile("digits: revision")),
+]
+
+
+def test_every_line_about_traffic_does_what_it_says(demo: Yard) -> None:
+    section = README.split("## Sharing traffic\n")[1].split("\n## ")[0]
+    run(Shell(demo), BLOCK.findall(section), TRAFFIC_LINES)
+
+
 def test_every_line_about_versions_does_what_it_says(demo: Yard) -> None:
     section = README.split("## Versions\n")[1].split("\n## ")[0].replace("/tmp/reader", f"{demo.home.parent}/reader")
     run(Shell(demo), BLOCK.findall(section), VERSION_LINES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from modelyard.control.ports import Closed, Fence, LeaseLost, Load, Loads, Route
+from modelyard.control.ports import ArmLoad, Closed, Fence, LeaseLost, Load, Loads, Route
 from modelyard.domain.commands import Change
 from modelyard.domain.errors import AlreadyExists, VersionConflict
 from modelyard.domain.model import DrainReport, Event, Model, ModelRef, Namespace, Revision
@@ -97,12 +97,18 @@ class Switchboard:
         self.lives = 1
         self.routes: dict[str, Route] = {}
         self.traffic: dict[str, Traffic] = {}
+        # Generations of models whose every request fails, while they are on a canary.
+        self.failing: set[tuple[str, int]] = set()
         self._changed: set[str] = set()
         self._told_at = monotonic()
 
     def set_route(self, route: Route, watch: tuple[str, ...]) -> Closed:
         uid = route.ref.uid
+        before = self.routes.get(uid)
         self.routes[uid] = route
+        if route.canary != (before.canary if before is not None else None):
+            # Requests come at once, as far as the control process is told.
+            self._of(uid)
         traffic = self.traffic[uid] if uid in self.traffic else self._of(uid)
         if traffic.held and (route.instances or route.state not in HELD_IN):
             held, self._of(uid).held = traffic.held, []
@@ -185,7 +191,22 @@ class Switchboard:
         t = self.traffic[uid]
         busy = t.busy + t.count * (now - t.at)
         quiet = 0.0 if t.count else now - t.quiet_at
-        return Load(uid=uid, requests=t.requests, busy=busy, in_flight=t.count, waiting=len(t.held), quiet=quiet)
+        return Load(
+            uid=uid, requests=t.requests, busy=busy, in_flight=t.count, waiting=len(t.held), quiet=quiet,
+            arms=self._arms(uid),
+        )  # fmt: skip
+
+    def _arms(self, uid: str) -> tuple[ArmLoad, ...]:
+        canary = self.routes[uid].canary if uid in self.routes else None
+        if canary is None or not canary.percent:
+            return ()
+        return tuple(
+            ArmLoad(
+                kind="revision", name=str(generation), mark=canary.mark, requests=100,
+                errors=100 if (uid, generation) in self.failing else 0, seconds=1.0, buckets=(),
+            )
+            for generation in (canary.before, canary.after)
+        )  # fmt: skip
 
     def _of(self, uid: str) -> Traffic:
         """Brought up to now, as it is about to change."""

@@ -18,6 +18,7 @@ from modelyard.control.changes import ChangeFeed
 from modelyard.control.demand import DemandBook
 from modelyard.control.ports import Closed, Fence, Gateway, Idempotency, LeaseLost, Loads, Route, Store
 from modelyard.control.reconciler import RESYNC
+from modelyard.control.traffic import TrafficBook
 from modelyard.domain.actions import Plan
 from modelyard.domain.capacity import Ledger, add_up
 from modelyard.domain.commands import Change
@@ -112,11 +113,12 @@ class Plane:
         self.admission = _Admission(self)
         self.admission.door = cast(Any, _Door())
         self.demand = DemandBook(lambda: world.monotonic)
+        self.traffic = TrafficBook()
         self.feed = ChangeFeed(cast(Store, _Store(self)))
         self._around = Surroundings(
             store=cast(Store, _Store(self)), feed=self.feed, gateway=cast(Gateway, _Gateway(self)),
-            admission=self.admission, demand=self.demand, clock=lambda: world.now, look=self._look,
-            fence=Fence(site="here", token=token),
+            admission=self.admission, demand=self.demand, traffic=self.traffic, clock=lambda: world.now,
+            look=self._look, fence=Fence(site="here", token=token),
         )  # fmt: skip
         self.feed.on_commit = self._committed
         self.resync_at = world.monotonic + RESYNC
@@ -124,7 +126,7 @@ class Plane:
             self.admission.recall(model)
         for model in world.database.models.values():
             self._take(model)
-        self.demand.take(world.gateway.loads(everything=True))
+        self.take_loads(world.gateway.loads(everything=True))
 
     # ------------------------------------------------------------------ being woken
 
@@ -146,6 +148,7 @@ class Plane:
 
     def take_loads(self, loads: Loads) -> None:
         self.demand.take(loads)
+        self.traffic.take(loads)
         for load in loads.models:
             owned = self.models.get(load.uid)
             if owned is not None and owned.actor.follows_demand:

@@ -16,7 +16,7 @@ import pytest
 
 from modelyard.domain import commands
 from modelyard.domain.model import StopMode
-from modelyard.domain.spec import Autoscaling, Preempt, Replicas, Rollout, Spec, Strategy
+from modelyard.domain.spec import Autoscaling, Canary, Preempt, Replicas, Rollout, Spec, Strategy
 from tests.control.yard import Yard, gpu
 
 # How long the next control process takes to come up: at once, or so late that what was under way has gone on.
@@ -24,7 +24,7 @@ GAPS = (0.0, 3.0)
 # Two deaths in one scenario are tried for so many of its first effects.
 PAIRS_WITHIN = 12
 # What is told once, however often the telling is interrupted.
-TOLD_ONCE = ("InstanceFailed", "RolledBack", "Released", "Woken", "Deleted")
+TOLD_ONCE = ("InstanceFailed", "RolledBack", "CanaryPromoted", "Released", "Woken", "Deleted")
 
 Step = Callable[[Yard], object]
 
@@ -65,10 +65,10 @@ def _called(prepare: Step) -> Step:
     return prepare_and_call
 
 
-def _update(strategy: Strategy = Strategy.AUTO) -> Step:
+def _update(strategy: Strategy = Strategy.AUTO, canary: Canary | None = None) -> Step:
     def update(yard: Yard) -> None:
-        spec = yard.model("a").spec
-        yard.update("a", replace(spec, options={"latency_ms": 7}, rollout=Rollout(strategy=strategy)))
+        spec, rollout = yard.model("a").spec, Rollout(strategy=strategy, canary=canary)
+        yard.update("a", replace(spec, options={"latency_ms": 7}, rollout=rollout))
 
     return update
 
@@ -83,6 +83,7 @@ def _end(yard: Yard) -> None:
 
 
 TWO = Replicas(min=2, max=2)
+CANARY = Canary(steps=(30, 60), interval=5, min_requests=50)
 SCENARIOS = [
     Scenario("start", _stopped, ((0, lambda y: y.start("a")),)),
     Scenario("start that fails at first", _stopped, (
@@ -102,6 +103,10 @@ SCENARIOS = [
     Scenario("update by replacing", _serving(gpu(2)), ((0, _update(Strategy.REPLACE)),), lasts=60),
     Scenario("update that fails beside the old", _serving(gpu(), bad=True), ((0, _update()),), lasts=60),
     Scenario("update that fails having replaced the old", _serving(gpu(2), bad=True), ((0, _update()),), lasts=60),
+    Scenario("update by a canary", _serving(gpu()), ((0, _update(canary=CANARY)),), lasts=60),
+    Scenario("update by a canary that fails", _serving(gpu()), (
+        (0, lambda y: y.gateway.failing.add((y.uid("a"), 2))), (0, _update(canary=CANARY)),
+    ), lasts=60),
     Scenario("restart", _serving(gpu()), ((0, lambda y: y.command("a", commands.restart)),)),
     Scenario("terminate", _called(_serving(replace(gpu(), replicas=TWO))), ((0, _terminate), (2, _end))),
     Scenario("delete", _called(_serving(gpu())), ((0, lambda y: y.delete("a", StopMode.DRAIN, 5.0)),)),

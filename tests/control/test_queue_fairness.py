@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from modelyard.domain import commands
+from modelyard.domain import commands, steering
 from modelyard.domain.capacity import OVERTAKEN_AT_MOST, UNUSED_AFTER
 from modelyard.domain.errors import ModelyardError
 from modelyard.domain.model import Quota, Scale, StopMode, Target
@@ -397,7 +397,7 @@ def test_what_crashes_while_a_rollout_is_paused_comes_back_with_what_it_had(old:
     yard.deploy("a", gpu(old))
     yard.advance(3)
     yard.update("a", gpu(3 - old, rollout=Rollout(strategy=Strategy.SURGE)))
-    yard.command("a", commands.pause_rollout)
+    yard.command("a", steering.pause_rollout)
     yard.settle()
     yard.machine.crash(yard.processes("a")[0].id)
     yard.advance(3)
@@ -409,7 +409,7 @@ def test_and_waits_where_that_does_not_fit_any_more() -> None:
     yard.deploy("a", gpu(2))
     yard.advance(3)
     yard.update("a", gpu(1, rollout=Rollout(strategy=Strategy.SURGE)))
-    yard.command("a", commands.pause_rollout)
+    yard.command("a", steering.pause_rollout)
     yard.settle()
     yard.set_inventory(devices=1)
     yard.machine.crash(yard.processes("a")[0].id)

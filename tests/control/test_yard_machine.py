@@ -23,12 +23,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from modelyard.domain import commands
+from modelyard.domain import commands, steering
 from modelyard.domain.capacity import KINDS, NOTHING, add_up, left_of
 from modelyard.domain.commands import Asked, Change
 from modelyard.domain.model import InstancePhase, Model, Quota, StopMode
 from modelyard.domain.spec import (
     Autoscaling,
+    Canary,
     Engine,
     Preempt,
     Replicas,
@@ -58,7 +59,7 @@ scalings = st.sampled_from(
 
 def mock(
     gpus: int, memory: int, cpu: float | None, count: Replicas, scaling: Autoscaling, priority: int, preempt: Preempt,
-    pin: bool, strategy: Strategy, deadline: float, word: int,
+    pin: bool, strategy: Strategy, deadline: float, canary: Canary | None, word: int,
 ) -> Spec:  # fmt: skip
     return replace(
         MOCK,
@@ -68,7 +69,7 @@ def mock(
         priority=priority,
         preempt=preempt,
         pin=pin,
-        rollout=Rollout(strategy=strategy, progress_deadline=deadline),
+        rollout=Rollout(strategy=strategy, progress_deadline=deadline, canary=canary),
         options={"latency_ms": word},
     )
 
@@ -91,6 +92,7 @@ mocks = st.builds(
     st.sampled_from([False, False, True]),
     st.sampled_from(list(Strategy)),
     st.sampled_from([600.0, 30.0]),
+    st.sampled_from([None, None, Canary(steps=(30, 60), interval=5, min_requests=50, max_wait=30)]),
     st.integers(0, 2),
 )
 specs = mocks | mocks | mocks | st.builds(server, st.sampled_from(["x", "y"]), st.integers(0, 1))
@@ -102,9 +104,10 @@ PLAIN: dict[str, Callable[[Model, Asked], Change]] = {
     "start without autoscaling": lambda m, a: commands.start(m, a, restore_autoscaling=False),
     "restart": commands.restart,
     "redeploy": commands.redeploy,
-    "pause": commands.pause_rollout,
-    "resume": commands.resume_rollout,
-    "force": commands.force_rollout,
+    "pause": steering.pause_rollout,
+    "resume": steering.resume_rollout,
+    "force": steering.force_rollout,
+    "promote": steering.promote_rollout,
 }
 
 
@@ -182,7 +185,7 @@ class TheYard(RuleBasedStateMachine):
         name = self._name(number)
         if name is not None:
             running = self.yard.database.running(self.yard.uid(name))
-            self._command(number, lambda m, a: commands.cancel_rollout(m, running, a))
+            self._command(number, lambda m, a: steering.cancel_rollout(m, running, a))
 
     @rule(number=which, last=st.booleans())
     def cancel_an_operation(self, number: int, last: bool) -> None:
@@ -190,7 +193,7 @@ class TheYard(RuleBasedStateMachine):
         running = self.yard.database.running(self.yard.uid(name)) if name is not None else []
         if running:
             operation = running[-1 if last else 0]
-            self._command(number, lambda m, a: commands.cancel_operation(m, operation, a))
+            self._command(number, lambda m, a: steering.cancel_operation(m, operation, a))
 
     @rule(number=which, how=modes)
     def delete(self, number: int, how: tuple[StopMode, float]) -> None:
@@ -349,7 +352,7 @@ class TheYard(RuleBasedStateMachine):
             troubled.clear()
         yard.set_inventory(devices=2)
         for model in list(yard.database.models.values()):
-            yard.command(model.name, commands.resume_rollout)
+            yard.command(model.name, steering.resume_rollout)
         unchanged = 0
         for _ in range(8 * _PATIENCE):
             before = self._picture()

@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from modelyard.domain import commands
+from modelyard.domain import commands, steering
 from modelyard.domain.actions import Converge
 from modelyard.domain.errors import Refused
 from modelyard.domain.model import InstancePhase, StopMode
@@ -98,7 +98,7 @@ class Lifecycle(RuleBasedStateMachine):
     def cancel(self, data: st.DataObject) -> None:
         running = [o for o in self.world.operations.values() if not o.done]
         operation = data.draw(st.sampled_from(running))
-        self.world.try_command(lambda m, asked: commands.cancel_operation(m, operation, asked))
+        self.world.try_command(lambda m, asked: steering.cancel_operation(m, operation, asked))
 
     # ------------------------------------------------------------------ what the world does
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from modelyard.domain import commands
+from modelyard.domain import commands, steering
 from modelyard.domain.actions import Release
 from modelyard.domain.commands import Change
 from modelyard.domain.errors import InvalidRequest
@@ -403,7 +403,7 @@ def test_cancelling_an_update_goes_back() -> None:
     update(w, replace(SPEC, options={"latency_ms": 5}))
     w.settle()
     operation = list(w.operations.values())[-1]
-    w.try_command(lambda m, asked: commands.cancel_operation(m, operation, asked))
+    w.try_command(lambda m, asked: steering.cancel_operation(m, operation, asked))
     w.settle()
     assert state(w) is State.RUNNING
     assert list(w.processes) == [old]
@@ -415,7 +415,7 @@ def test_cancelling_a_start_stops() -> None:
     w.create(SPEC)
     w.settle()
     operation = next(iter(w.operations.values()))
-    w.try_command(lambda m, asked: commands.cancel_operation(m, operation, asked))
+    w.try_command(lambda m, asked: steering.cancel_operation(m, operation, asked))
     w.reconcile()
     w.advance(0)
     w.settle()

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from modelyard.domain import commands
+from modelyard.domain import commands, steering
 from modelyard.domain.errors import InvalidRequest, NotFound, Refused
 from modelyard.domain.model import InstancePhase, Revision, StopMode, Target
 from modelyard.domain.operations import Operation, OperationKind, OperationState
@@ -176,11 +176,11 @@ def test_an_update_before_all_was_ready_may_be_paused_and_has_a_deadline() -> No
     op = update(w, options=OTHER)
     w.settle()
     assert w.model is not None
-    w.apply(commands.pause_rollout(w.model, w.asked()))
+    w.apply(steering.pause_rollout(w.model, w.asked()))
     w.advance(101)
     w.settle()
     assert state(w) is State.UPDATING
-    w.apply(commands.resume_rollout(w.model, w.asked()))
+    w.apply(steering.resume_rollout(w.model, w.asked()))
     w.settle()
     w.advance(101)
     w.settle()
@@ -196,7 +196,7 @@ def test_a_paused_rollout_stays_as_it_is_and_its_deadline_does_not_run() -> None
     w = running()
     op = update(w, options=OTHER)
     w.settle()
-    w.try_command(commands.pause_rollout)
+    w.try_command(steering.pause_rollout)
     w.become_ready()
     w.settle()
     w.advance(100_000)
@@ -204,7 +204,7 @@ def test_a_paused_rollout_stays_as_it_is_and_its_deadline_does_not_run() -> None
     assert targets(w) == [1, 2]
     assert len(w.serving) == 2, "both are ready, and nobody is being replaced"
     assert not operation(w, op).done
-    w.try_command(commands.resume_rollout)
+    w.try_command(steering.resume_rollout)
     w.settle()
     assert targets(w) == [2]
     assert operation(w, op).state is OperationState.SUCCEEDED
@@ -214,7 +214,7 @@ def test_an_instance_that_crashes_while_a_rollout_is_paused_is_made_good_with_th
     w = running()
     update(w, options=OTHER)
     w.settle()
-    w.try_command(commands.pause_rollout)
+    w.try_command(steering.pause_rollout)
     for victim in list(w.processes):
         w.crash_instance(victim)
     w.settle()
@@ -228,7 +228,7 @@ def test_a_cancelled_rollout_goes_back() -> None:
     op = update(w, options=OTHER)
     w.settle()
     assert w.model is not None
-    w.apply(commands.cancel_rollout(w.model, [operation(w, op)], w.asked()))
+    w.apply(steering.cancel_rollout(w.model, [operation(w, op)], w.asked()))
     w.settle()
     assert targets(w) == [1]
     assert operation(w, op).state is OperationState.CANCELLED
@@ -239,7 +239,7 @@ def test_a_forced_rollout_goes_forward_though_the_new_revision_is_not_ready_and_
     w = running()
     update(w, options=OTHER)
     w.settle()
-    w.try_command(commands.force_rollout)
+    w.try_command(steering.force_rollout)
     w.settle()
     assert targets(w) == [2]
     for _ in range(4):
@@ -252,7 +252,7 @@ def test_a_forced_rollout_goes_forward_though_the_new_revision_is_not_ready_and_
     assert w.model.status.target == Target(2)
 
 
-@pytest.mark.parametrize("command", [commands.pause_rollout, commands.resume_rollout, commands.force_rollout])
+@pytest.mark.parametrize("command", [steering.pause_rollout, steering.resume_rollout, steering.force_rollout])
 def test_without_a_rollout_there_is_nothing_to_steer(command: object) -> None:
     outcome = running().try_command(command)
     assert isinstance(outcome, Refused)
@@ -263,7 +263,7 @@ def test_stop_wins_over_a_paused_rollout() -> None:
     w = running()
     update(w, options=OTHER)
     w.settle()
-    w.try_command(commands.pause_rollout)
+    w.try_command(steering.pause_rollout)
     w.try_command(lambda m, asked: commands.stop(m, StopMode.DRAIN, 30, asked))
     w.settle()
     assert state(w) is State.STOPPED
@@ -468,7 +468,7 @@ def test_a_revision_that_fails_for_good_does_not_end_a_pause() -> None:
     w = running()
     update(w, options=OTHER)
     w.settle()
-    w.try_command(commands.pause_rollout)
+    w.try_command(steering.pause_rollout)
     for process in list(w.processes.values()):
         if process.target == Target(2):
             w.crash_instance(process.id, permanent=True)
@@ -483,7 +483,7 @@ def test_what_crashes_during_a_pause_is_launched_ever_more_slowly() -> None:
     w = running()
     update(w, options=OTHER)
     w.settle()
-    w.try_command(commands.pause_rollout)
+    w.try_command(steering.pause_rollout)
     before = w.launches
     for _ in range(60):
         for victim in list(w.processes):
@@ -498,7 +498,7 @@ def test_a_paused_rollout_that_makes_room_is_still_paused_when_it_comes_back() -
     w = running(replace(SPEC, resources=Resources(memory=GIB)))
     update(w, options=OTHER)
     w.settle()
-    w.try_command(commands.pause_rollout)
+    w.try_command(steering.pause_rollout)
     w.preempted_by = claim_of_another()
     w.capacity = 0
     w.settle()
@@ -515,7 +515,7 @@ def test_a_cancelled_revision_is_not_brought_back_by_a_change_beside_it_but_by_i
     op = update(w, options=OTHER)
     w.settle()
     assert w.model is not None
-    change = w.apply(commands.cancel_rollout(w.model, [operation(w, op)], w.asked()))
+    change = w.apply(steering.cancel_rollout(w.model, [operation(w, op)], w.asked()))
     assert [generation for generation, _ in change.given_up] == [2]
     w.settle()
     update(w, description="better words")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from modelyard.domain import commands
 from modelyard.domain.actions import Converge, Forget, Plan, Release, Remove
+from modelyard.domain.canary import Evidence
 from modelyard.domain.capacity import Claim, Holding, Inventory, Ledger, Room, amount_of
 from modelyard.domain.commands import Asked, Change
 from modelyard.domain.errors import Refused
@@ -55,6 +56,7 @@ class World:
     plan: Plan | None = None
     report: DrainReport = DrainReport()
     demand: Demand = Demand()
+    canary: Evidence | None = None
     preempted_by: Claim | None = None
     removed: bool = False
     launches: int = 0
@@ -107,8 +109,9 @@ class World:
         )
         closed = {p.id: p.in_flight for p in self.processes.values() if p.id not in self.serving}
         return Observation(
-            instances=instances, exits=tuple(self.exits.values()), closed=closed, drain=self.report, demand=self.demand
-        )
+            instances=instances, exits=tuple(self.exits.values()), closed=closed, drain=self.report,
+            demand=self.demand, canary=self.canary,
+        )  # fmt: skip
 
     def room(self) -> Room:
         ref = ModelRef("uid", "default", "m")

@@ -375,3 +375,31 @@ def test_a_gateway_that_is_told_no_port_imports_no_grpc(own_gateway):
     assert own_gateway.process is not None
     assert "cygrpc" not in Path(f"/proc/{own_gateway.process.pid}/maps").read_text()
     assert own_gateway.end(signal.SIGTERM) == 0
+
+
+async def test_the_arms_of_a_models_traffic_are_shared_and_counted_over_grpc_too(
+    client, channel, new_worker, name, make_route
+):
+    front, other = new_worker(), new_worker()
+    await channel.set(make_route(f"{name}-b", other))
+    traffic = {"split": {f"{name}-b": 50}, "shadow": {f"{name}-b": 100}, "by": "header", "name": "X-User-ID"}
+    await channel.set(make_route(name, front, traffic=traffic))
+    found = []
+    for _ in range(2):
+        arms = []
+        for number in range(20):
+            call = client.call(
+                "ModelInfer", metadata=(*TOKEN, ("x-user-id", f"u{number}")), model_name=name, inputs=[tensor()],
+                raw_input_contents=[array.array("f", [1.5, -2]).tobytes()],
+            )  # fmt: skip
+            await call
+            arms.append(dict(await call.trailing_metadata())["x-modelyard-model"])
+        found.append(arms)
+    assert found[0] == found[1]
+    assert set(found[0]) == {name, f"{name}-b"}
+    counted = {(arm["kind"], arm["name"]): arm for arm in (await channel.load(name))["arms"]}
+    assert counted["model", name]["requests"] == 2 * found[0].count(name)
+    assert counted["model", f"{name}-b"]["requests"] == 2 * found[0].count(f"{name}-b")
+    async with asyncio.timeout(10):
+        while (await channel.load(f"{name}-b"))["requests"] != 40 + 2 * found[0].count(f"{name}-b"):
+            await asyncio.sleep(0.01)

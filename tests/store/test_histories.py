@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelyard.control.ports import EventQuery
-from modelyard.domain import commands
+from modelyard.domain import commands, steering
 from modelyard.domain.capacity import Inventory, Ledger, Room
 from modelyard.domain.commands import Change
 from modelyard.domain.errors import Refused
@@ -47,7 +47,7 @@ async def _wish(store: SqlStore, model: Model, wish: str) -> Change:
     running = await store.running_operations(model.uid)
     if not running:
         raise Refused("nothing", "Nothing to cancel.")
-    return commands.cancel_operation(model, running[0], ask)
+    return steering.cancel_operation(model, running[0], ask)
 
 
 async def _see(store: SqlStore, model: Model, sight: str) -> Change:

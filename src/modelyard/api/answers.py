@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cache
 from typing import Annotated, Any, Final
 
@@ -23,11 +24,13 @@ from modelyard.domain.states import RunState, State, allowed_commands
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Around:
     """What is known of models beside themselves: the places in the queue of those that wait, and the version that
-    their source means by now where that is another one, by their uid; which sites are not heard of, by their id."""
+    their source means by now where that is another one, and the arms of their traffic that do not serve, by their uid;
+    which sites are not heard of, by their id."""
 
     places: Mapping[str, int] = field(default_factory=dict)
     newer: Mapping[str, str] = field(default_factory=dict)
     absences: Mapping[str, Absence] = field(default_factory=dict)
+    idle_arms: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 NOTHING_AROUND: Final = Around()
@@ -65,14 +68,14 @@ def status_out(model: domain.Model, around: Around = NOTHING_AROUND) -> schemas.
         target_generation=status.target.generation,
         serving_generation=_current(model),
         last_transition=schemas.Transition.model_validate(status.transition, from_attributes=True),
-        conditions=_conditions(status, absence),
+        conditions=_conditions(model, absence, around.idle_arms.get(model.uid, ())),
         instances=[instance_out(i) for i in status.instances],
         instances_ready=sum(1 for i in status.instances if i.phase is domain.InstancePhase.READY),
         instances_desired=_desired(model),
         resource_allocation=_allocation(model),
         endpoints=_endpoints(model),
         waiting=_waiting(status.waiting, around.places.get(model.uid)) if status.waiting else None,
-        rollout=_rollout(status.rollout) if status.rollout else None,
+        rollout=_rollout(status.rollout, model.spec.rollout) if status.rollout else None,
         scale=_scale(status.scale, model.spec) if status.scale else None,
         preempted=_preempted(status.preempted) if status.preempted else None,
         artifact=_artifact(model.spec.artifact, around.newer.get(model.uid)) if model.spec.artifact else None,
@@ -96,8 +99,14 @@ def _message(model: domain.Model, absence: Absence | None) -> str:
     return ready.message if ready is not None and ready.message else model.status.transition.message
 
 
-def _conditions(status: domain.Status, absence: Absence | None) -> list[schemas.Condition]:
-    found = [schemas.Condition.model_validate(c, from_attributes=True) for c in status.conditions]
+def _conditions(model: domain.Model, absence: Absence | None, idle_arms: Sequence[str]) -> list[schemas.Condition]:
+    found = [schemas.Condition.model_validate(c, from_attributes=True) for c in model.status.conditions]
+    if idle_arms:
+        message = f"{' and '.join(idle_arms)} of spec.traffic do not serve: their share stays with this model."
+        since = model.updated_at
+        found.append(
+            schemas.Condition(type="ArmsServing", status=False, reason="ArmAbsent", message=message, since=since)
+        )
     if absence is not None:
         lost = schemas.Condition(
             type="SiteReachable", status=False, reason=absence.reason, message=absence.message, since=absence.since
@@ -124,7 +133,7 @@ def _waiting(waiting: domain.Waiting, place: int | None) -> schemas.Waiting:
     )
 
 
-def _rollout(rollout: domain.Rollout) -> schemas.RolloutStatus:
+def _rollout(rollout: domain.Rollout, wanted: wish.Rollout) -> schemas.RolloutStatus:
     return schemas.RolloutStatus(
         before=rollout.before.generation,
         after=rollout.after.generation,
@@ -133,6 +142,18 @@ def _rollout(rollout: domain.Rollout) -> schemas.RolloutStatus:
         ready=rollout.ready,
         paused=rollout.paused_at is not None,
         forced=rollout.forced,
+        canary=_canary(rollout, rollout.ramp, wanted.canary) if rollout.ramp and wanted.canary else None,
+    )
+
+
+def _canary(rollout: domain.Rollout, progress: domain.CanaryProgress, canary: wish.Canary) -> schemas.CanaryStatus:
+    counts = progress.percent == progress.wanted and rollout.paused_at is None
+    return schemas.CanaryStatus(
+        percent=progress.percent,
+        wanted=progress.wanted,
+        since=progress.since,
+        next_percent=next((step for step in canary.steps if step > progress.wanted), None),
+        next_at=progress.since + timedelta(seconds=canary.interval) if counts else None,
     )
 
 

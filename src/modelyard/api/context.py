@@ -24,6 +24,7 @@ from modelyard.control.changes import ChangeFeed
 from modelyard.control.doctor import Doctor
 from modelyard.control.ports import Idempotency, Store
 from modelyard.control.service import Caller, ModelService
+from modelyard.control.traffic import TrafficBook
 from modelyard.domain.errors import InvalidRequest, Problem
 from modelyard.domain.operations import Operation
 from modelyard.domain.spec import BackendName
@@ -55,6 +56,7 @@ class Services:
     caching: CacheViews
     capacity: CapacityViews
     absences: Absences
+    traffic: TrafficBook
     doctor: Doctor
     backends: dict[BackendName, Backend]
     metrics: ControlMetrics

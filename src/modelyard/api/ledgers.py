@@ -12,6 +12,7 @@ from modelyard.control.capacity import Queued, SiteCapacity
 from modelyard.control.doctor import Cleared
 from modelyard.control.forecast import Forecast
 from modelyard.control.service import Bulk
+from modelyard.control.traffic import idle_arms
 from modelyard.domain.capacity import Device, Ledger
 from modelyard.domain.errors import Refused
 from modelyard.domain.model import Model
@@ -25,7 +26,10 @@ async def around(services: Services, models: Collection[Model]) -> Around:
     waiting = [m.uid for m in models if m.status.state is State.QUEUED and m.status.waiting is not None]
     places = await services.capacity.places(waiting) if waiting else {}
     newer = await services.models.newer([m for m in models if m.spec.artifact is not None])
-    return Around(places=places, newer=newer, absences=await services.absences.of(models))
+    return Around(
+        places=places, newer=newer, absences=await services.absences.of(models),
+        idle_arms=await idle_arms(services.store, models),
+    )  # fmt: skip
 
 
 def site_out(site: SiteCapacity) -> schemas.SiteCapacity:

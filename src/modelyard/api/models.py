@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
-from modelyard.api import rollouts, schemas, views
+from modelyard.api import rollouts, schemas, traffic, views
 from modelyard.api.answers import model_out
 from modelyard.api.context import (
     Authorized,
@@ -200,6 +200,7 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
 
     rollouts.add(router, namespace)
     views.add(router, namespace)
+    traffic.add(router, namespace)
     return router
 
 

@@ -58,6 +58,7 @@ def add(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
         return accepted(await services.models.terminate(ns, name, instance, mode, timeout, caller))
 
     _add_steering(router, namespace)
+    _add_canaries(router, namespace)
 
 
 def _add_steering(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
@@ -94,6 +95,34 @@ def _add_steering(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -
     ) -> Response:  # fmt: skip
         """It goes forward whatever happens, and does not go back by itself."""
         return _status(await services.models.force_rollout(ns, name, _with_reason(caller, body)))
+
+
+def _add_canaries(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
+    Namespace = Annotated[str, Depends(namespace)]  # noqa: N806 - it is a type
+
+    @router.post("/{name}/rollout/promote", response_model=schemas.Status, summary="Promote a canary")
+    async def rollout_promote(
+        name: ModelName, ns: Namespace, caller: CallerDep, services: Authorized,
+        body: schemas.Reasoned | None = None,
+    ) -> Response:  # fmt: skip
+        """Its steps that are left are skipped: the rest is replaced."""
+        return _status(await services.models.promote_rollout(ns, name, _with_reason(caller, body)))
+
+    @router.post("/{name}/rollout/abort", response_model=schemas.Status, summary="Abort a canary")
+    async def rollout_abort(
+        name: ModelName, ns: Namespace, caller: CallerDep, services: Authorized,
+        body: schemas.Reasoned | None = None,
+    ) -> Response:  # fmt: skip
+        """All requests go to the old revision again."""
+        return _status(await services.models.abort_canary(ns, name, _with_reason(caller, body)))
+
+    @router.post("/{name}/rollout/percent", response_model=schemas.Status, summary="Set a canary's share")
+    async def rollout_percent(
+        name: ModelName, ns: Namespace, caller: CallerDep, services: Authorized, body: schemas.SetPercent
+    ) -> Response:
+        """The ramp goes on from there, with the first larger step."""
+        caller = replace(caller, reason=body.reason)
+        return _status(await services.models.set_canary_percent(ns, name, body.percent, caller))
 
 
 def _with_reason(caller: Caller, body: schemas.Reasoned | None) -> Caller:

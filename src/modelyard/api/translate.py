@@ -55,6 +55,14 @@ def spec_in(body: schemas.Spec) -> tuple[wish.Spec, list[Problem]]:
             strategy=rollout.strategy,
             progress_deadline=rollout.progress_deadline,
             probe=wish.Probe(**_fields(rollout.probe)) if rollout.probe else None,
+            canary=wish.Canary(**_fields(rollout.canary) | {"steps": tuple(rollout.canary.steps)})
+            if rollout.canary
+            else None,
+        ),
+        traffic=wish.Traffic(
+            split=tuple(wish.SplitArm(**_fields(arm)) for arm in body.traffic.split),
+            sticky=wish.Sticky(**_fields(body.traffic.sticky)),
+            shadow=tuple(wish.Shadow(**_fields(shadow)) for shadow in body.traffic.shadow),
         ),
         priority=body.priority,
         preempt=body.preempt,

@@ -25,6 +25,7 @@ PARTS = {
     "models": ("start", "stop", "restart", "delete", "terminate"),
     "tuning": ("tune",),
     "updates": ("update", "scale", "redeploy", "rollback", "rollout", "revisions", "diff"),
+    "splitting": ("traffic",),
     "views": ("list", "status", "show", "operations", "version"),
     "traffic": ("predict", "logs", "events"),
     "loadtest": ("load-test",),

@@ -22,12 +22,13 @@ from modelyard.cli.context import (
 )
 from modelyard.cli.forecasts import change_table, show_forecast
 from modelyard.cli.progress import finish
-from modelyard.cli.views import ago, pairs_table, rollout_text, step_table, styled, table
+from modelyard.cli.splitting import arm_table
+from modelyard.cli.views import ago, canary_text, pairs_table, rollout_text, step_table, styled, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from modelyard.client import Diff, Operation, Revision, Status
+    from modelyard.client import Diff, Operation, Revision, Status, Traffic
 
 rollouts = typer.Typer(help="Look at a rollout and steer it.", no_args_is_help=True)
 
@@ -35,7 +36,10 @@ rollouts = typer.Typer(help="Look at a rollout and steer it.", no_args_is_help=T
 def register(app: typer.Typer) -> None:
     for name, function in (("update", update), ("scale", scale), ("redeploy", redeploy), ("rollback", rollback)):
         command(app, name, rich_help_panel=UPDATES)(function)
-    for verb, steer in (("pause", pause), ("resume", resume), ("cancel", cancel), ("force", force)):
+    for verb, steer in (
+        ("pause", pause), ("resume", resume), ("cancel", cancel), ("force", force), ("promote", promote),
+        ("abort", abort), ("set-percent", set_percent),
+    ):  # fmt: skip
         command(rollouts, verb)(steer)
     command(rollouts, "status")(rollout_status)
     app.add_typer(rollouts, name="rollout", rich_help_panel=UPDATES)
@@ -156,13 +160,35 @@ def force(cli: Cli, name: ModelArgument, reason: ReasonOption = "") -> None:
     _steered(cli, cli.client.models.force_rollout(name, reason=reason))
 
 
+def promote(cli: Cli, name: ModelArgument, reason: ReasonOption = "") -> None:
+    """The canary is good: skip the steps that are left and replace the rest."""
+    _steered(cli, cli.client.models.promote_rollout(name, reason=reason))
+
+
+def abort(cli: Cli, name: ModelArgument, reason: ReasonOption = "") -> None:
+    """The canary is not: go back to the last good revision."""
+    now = cli.client.models.abort_rollout(name, reason=reason)
+    cli.show(now.raw, lambda: f"{now.name}: aborted; revision {now.serving_generation} serves")
+
+
+def set_percent(
+    cli: Cli,
+    name: ModelArgument,
+    percent: Annotated[int, typer.Argument(help="Per cent of the requests for the new revision, 1 to 99.")],
+    reason: ReasonOption = "",
+) -> None:
+    """Set a canary's share by hand; the ramp goes on from there."""
+    _steered(cli, cli.client.models.set_rollout_percent(name, percent, reason=reason))
+
+
 def rollout_status(cli: Cli, name: ModelArgument) -> None:
     """How far the rollout of a model is."""
     now = cli.client.models.status(name)
     running = next(
         (o for o in cli.client.operations.list(namespace=now.namespace, model=name, done=False) if o.steps), None
     )
-    cli.show(now.raw["rollout"], lambda: _rollout_view(now, running))
+    traffic = cli.client.models.traffic(name) if now.rollout is not None and now.rollout.canary else None
+    cli.show(now.raw["rollout"], lambda: _rollout_view(now, running, traffic))
 
 
 def revisions(cli: Cli, name: ModelArgument) -> None:
@@ -217,7 +243,7 @@ def _steered(cli: Cli, now: Status) -> None:
     cli.show(now.raw, lambda: f"{now.name}: {rollout_text(now) or 'no rollout is under way'}")
 
 
-def _rollout_view(now: Status, running: Operation | None) -> RenderableType:
+def _rollout_view(now: Status, running: Operation | None, traffic: Traffic | None) -> RenderableType:
     from rich.console import Group
     from rich.markup import escape
 
@@ -229,10 +255,18 @@ def _rollout_view(now: Status, running: Operation | None) -> RenderableType:
         ("Rollout", rollout_text(now)),
         ("Since", f"{ago(now.rollout.began_at)} ago"),
     ]
-    if running is None:
-        return pairs_table(rows)
-    rows.append(("Operation", f"{running.id}: {running.kind}, by {escape(running.actor)}"))
-    return Group(pairs_table(rows), "", step_table(running.steps))
+    if now.rollout.canary is not None:
+        rows.append(("Canary", canary_text(now.rollout.canary)))
+    if traffic is not None and traffic.judgement:
+        rows.append(("Judgement", escape(traffic.judgement)))
+    if running is not None:
+        rows.append(("Operation", f"{running.id}: {running.kind}, by {escape(running.actor)}"))
+    parts: list[RenderableType] = [pairs_table(rows)]
+    if traffic is not None:
+        parts += ["", arm_table(arm for arm in traffic.arms if arm.kind == "revision")]
+    if running is not None:
+        parts += ["", step_table(running.steps)]
+    return Group(*parts)
 
 
 def _revision_table(found: Sequence[Revision]) -> RenderableType:

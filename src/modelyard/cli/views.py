@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from modelyard.client import Model, ModelRef, Operation, Status
-    from modelyard.client.types import Amount, Step, Waiting
+    from modelyard.client.types import Amount, Canary, Step, Waiting
 
 STATE_STYLE = {
     "running": "green", "stopped": "dim", "queued": "yellow", "starting": "cyan", "updating": "cyan",
@@ -199,8 +199,21 @@ def rollout_text(now: Status) -> str:
         what = f"revision {rollout.after} anew"
     words = [f"{what} by {rollout.strategy}" if rollout.strategy else what]
     words.append(f"{rollout.ready} of {max(now.instances_desired, rollout.ready)} ready")
+    if rollout.canary is not None:
+        words.append(f"canary at {rollout.canary.percent} %")
     words += [word for word, is_so in (("paused", rollout.paused), ("forced", rollout.forced)) if is_so]
     return ", ".join(words)
+
+
+def canary_text(canary: Canary) -> str:
+    """``25 % of the requests since 30s; 50 % not before 12:01:05 UTC``."""
+    what = f"{canary.percent} % of the requests, since {ago(canary.since)}"
+    if canary.percent != canary.wanted:
+        return f"{what}; {canary.wanted} % once the instances for it are ready"
+    if canary.next_at is None:
+        return what
+    following = "all" if canary.next_percent is None else f"{canary.next_percent} %"
+    return f"{what}; {following} not before {canary.next_at:%H:%M:%S} UTC"
 
 
 def refs_text(refs: Iterable[ModelRef]) -> str:

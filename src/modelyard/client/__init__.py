@@ -52,13 +52,14 @@ from modelyard.client.types import (
     SiteCapacity,
     Status,
     Stopped,
+    Traffic,
 )
 
 __all__ = [
     "Alias", "AliasMove", "ApiError", "AsyncModelyard", "Cache", "Diff", "Event", "Evicted", "FieldChange",
     "FieldError", "Finding", "Forecast", "Instance", "InvalidRequest", "LogLine", "Model", "ModelMetadata",
     "ModelRef", "ModelVersion", "Modelyard", "ModelyardError", "Namespace", "NotFound", "NotRunning", "Operation",
-    "OperationFailed", "Pin", "Prediction", "Refused", "RegisteredModel", "Revision", "RevokedKey",
-    "ServerError", "SignaturePolicy", "SiteCapacity", "Status", "Stopped", "TimedOut", "Transfer", "TransferFailed",
+    "OperationFailed", "Pin", "Prediction", "Refused", "RegisteredModel", "Revision", "RevokedKey", "ServerError",
+    "SignaturePolicy", "SiteCapacity", "Status", "Stopped", "TimedOut", "Traffic", "Transfer", "TransferFailed",
     "TrustedKey", "Unauthorized", "Unreachable", "Verification", "VersionConflict", "VersionDiff", "VersionSignature",
 ]  # fmt: skip

@@ -148,6 +148,24 @@ class AsyncModels:
         """Go forward whatever happens."""
         return await self._client.send(model_calls.steer_rollout(self._ns(namespace), name, "force", reason))
 
+    async def promote_rollout(self, name: str, *, namespace: str | None = None, reason: str = "") -> types.Status:
+        """The canary is good: replace the rest."""
+        return await self._client.send(model_calls.steer_rollout(self._ns(namespace), name, "promote", reason))
+
+    async def abort_rollout(self, name: str, *, namespace: str | None = None, reason: str = "") -> types.Status:
+        """The canary is not: go back to the last good revision."""
+        return await self._client.send(model_calls.steer_rollout(self._ns(namespace), name, "abort", reason))
+
+    async def set_rollout_percent(
+        self, name: str, percent: int, *, namespace: str | None = None, reason: str = ""
+    ) -> types.Status:
+        """Send so many per cent of the requests to the new revision."""
+        return await self._client.send(model_calls.set_percent(self._ns(namespace), name, percent, reason))
+
+    async def traffic(self, name: str, *, namespace: str | None = None) -> types.Traffic:
+        """The arms that requests are shared among, compared with each other."""
+        return await self._client.send(model_calls.model_traffic(self._ns(namespace), name))
+
     async def terminate(
         self, name: str, instance: str, *, namespace: str | None = None, force: bool = False,
         timeout: float | str | None = None, reason: str = "",

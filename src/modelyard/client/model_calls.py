@@ -141,9 +141,18 @@ def roll_back(namespace: str, name: str, generation: int | None, reason: str) ->
 
 
 def steer_rollout(namespace: str, name: str, verb: str, reason: str) -> Call[types.Status]:
-    """``verb``: pause, resume, cancel or force."""
+    """``verb``: pause, resume, cancel, force, promote or abort."""
     path = model_path(namespace, name, "rollout", verb)
     return post(path, partial(types.parse, types.Status), {"reason": reason}, keyed=False)
+
+
+def set_percent(namespace: str, name: str, percent: int, reason: str) -> Call[types.Status]:
+    path, body = model_path(namespace, name, "rollout", "percent"), {"percent": percent, "reason": reason}
+    return post(path, partial(types.parse, types.Status), body, keyed=False)
+
+
+def model_traffic(namespace: str, name: str) -> Call[types.Traffic]:
+    return get(model_path(namespace, name, "traffic"), partial(types.parse, types.Traffic))
 
 
 def terminate_instance(

@@ -144,6 +144,24 @@ class Models:
         """Go forward whatever happens."""
         return self._client.send(model_calls.steer_rollout(self._ns(namespace), name, "force", reason))
 
+    def promote_rollout(self, name: str, *, namespace: str | None = None, reason: str = "") -> types.Status:
+        """The canary is good: replace the rest."""
+        return self._client.send(model_calls.steer_rollout(self._ns(namespace), name, "promote", reason))
+
+    def abort_rollout(self, name: str, *, namespace: str | None = None, reason: str = "") -> types.Status:
+        """The canary is not: go back to the last good revision."""
+        return self._client.send(model_calls.steer_rollout(self._ns(namespace), name, "abort", reason))
+
+    def set_rollout_percent(
+        self, name: str, percent: int, *, namespace: str | None = None, reason: str = ""
+    ) -> types.Status:
+        """Send so many per cent of the requests to the new revision."""
+        return self._client.send(model_calls.set_percent(self._ns(namespace), name, percent, reason))
+
+    def traffic(self, name: str, *, namespace: str | None = None) -> types.Traffic:
+        """The arms that requests are shared among, compared with each other."""
+        return self._client.send(model_calls.model_traffic(self._ns(namespace), name))
+
     def terminate(
         self, name: str, instance: str, *, namespace: str | None = None, force: bool = False,
         timeout: float | str | None = None, reason: str = "",

@@ -82,6 +82,17 @@ class Waiting(msgspec.Struct, kw_only=True):
     holders: list[ModelRef] = []
 
 
+class Canary(msgspec.Struct, kw_only=True):
+    """How far a canary has come: ``percent`` of the requests go to the new revision (``wanted`` once the instances for
+    it are ready), ``next_percent`` not before ``next_at``."""
+
+    percent: int
+    wanted: int
+    since: datetime | None = None
+    next_percent: int | None = None
+    next_at: datetime | None = None
+
+
 class Rollout(msgspec.Struct, kw_only=True, rename={"before": "from", "after": "to"}):
     """The replacement of the instances of one revision by those of another; ``ready`` are the new ones that are."""
 
@@ -92,6 +103,7 @@ class Rollout(msgspec.Struct, kw_only=True, rename={"before": "from", "after": "
     ready: int = 0
     paused: bool = False
     forced: bool = False
+    canary: Canary | None = None
 
 
 class Scale(msgspec.Struct, kw_only=True):
@@ -149,6 +161,50 @@ class Status(Resource):
     failure: Failure | None = None
     retry_at: datetime | None = None
     allowed_commands: list[str] = []
+
+
+class ArmComparison(msgspec.Struct, kw_only=True):
+    """An arm against the front one; numbers are None while there are not ``enough`` requests."""
+
+    enough: bool
+    verdict: str
+    error_difference: float | None = None
+    error_low: float | None = None
+    error_high: float | None = None
+    error_p: float | None = None
+    slower_chance: float | None = None
+    latency_p: float | None = None
+
+
+class Arm(msgspec.Struct, kw_only=True):
+    """One arm of a model's traffic (``kind``: model, revision or shadow). Shares are per cent, latencies seconds."""
+
+    kind: str
+    name: str
+    front: bool = False
+    serving: bool = False
+    share_wanted: float = 0.0
+    share_actual: float | None = None
+    requests: int = 0
+    errors: int = 0
+    error_rate: float | None = None
+    mean: float | None = None
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    missed: dict[str, int] = {}
+    comparison: ArmComparison | None = None
+
+
+class Traffic(Resource):
+    """How the requests of a model are shared; ``counted``: whether the front door has told of its arms; ``judgement``:
+    what a canary waits for."""
+
+    namespace: str
+    name: str
+    counted: bool = False
+    judgement: str | None = None
+    arms: list[Arm] = []
 
 
 class Model(Resource):

@@ -17,6 +17,7 @@ from modelyard.control.admission import Admission
 from modelyard.control.changes import ChangeFeed
 from modelyard.control.demand import DemandBook
 from modelyard.control.ports import Closed, Endpoint, Fence, Gateway, Hold, Route, Store
+from modelyard.control.traffic import TrafficBook, canary_share
 from modelyard.domain.actions import CONTROLLER, Converge, Forget, Plan, Release, Remove
 from modelyard.domain.capacity import Ledger
 from modelyard.domain.commands import Change
@@ -25,7 +26,7 @@ from modelyard.domain.model import ConditionType, Event, Failure, Model, ModelRe
 from modelyard.domain.observation import Demand, Observation
 from modelyard.domain.operations import settle
 from modelyard.domain.plan import plan
-from modelyard.domain.spec import REPEATABLE_ENGINES, Autoscaling, Preempt, Spec
+from modelyard.domain.spec import REPEATABLE_ENGINES, Autoscaling, Preempt, Spec, Traffic
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Surroundings:
     gateway: Gateway
     admission: Admission
     demand: DemandBook
+    traffic: TrafficBook
     clock: Clock
     look: Callable[[Sequence[ModelRef]], None]
     fence: Fence | None = None
@@ -98,7 +100,10 @@ class ModelActor:
     @property
     def follows_demand(self) -> bool:
         """Whether news of its requests may change what it does."""
-        return self._known is None or _follows_demand(self._known.spec.autoscaling)
+        known = self._known
+        if known is None or _follows_demand(known.spec.autoscaling):
+            return True
+        return known.status.rollout is not None and known.status.rollout.ramp is not None
 
     def invalidate(self) -> None:
         """Somebody else has written the model, or may have."""
@@ -229,11 +234,11 @@ class ModelActor:
         demand = self._around.demand.demand(self.ref.uid, scaling, now)
         if not _follows_demand(scaling):
             demand = Demand()
+        canary = self._around.traffic.evidence(self.ref.uid, model.status.rollout)
+        observation = Observation(instances=seen.instances, exits=seen.exits, demand=demand, canary=canary)
         if closed is None:
-            return Observation(instances=seen.instances, exits=seen.exits, demand=demand)
-        return Observation(
-            instances=seen.instances, exits=seen.exits, closed=closed.in_flight, drain=closed.report, demand=demand
-        )
+            return observation
+        return replace(observation, closed=closed.in_flight, drain=closed.report)
 
     # ------------------------------------------------------------------ forgetting
 
@@ -320,6 +325,8 @@ def _route(model: Model, decided: Plan) -> Route:
         hold=None
         if scaling.idle_after is None
         else Hold(max_waiting=scaling.max_waiting, timeout=scaling.wake_timeout),
+        canary=canary_share(model.status.rollout),
+        traffic=None if model.spec.traffic == Traffic() else model.spec.traffic,
     )
 
 

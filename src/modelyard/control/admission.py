@@ -13,7 +13,7 @@ from typing import TypeVar
 from modelyard.control.ports import Store
 from modelyard.domain.actions import Converge, Plan
 from modelyard.domain.capacity import NOTHING, Claim, Holding, Inventory, Ledger, Room, Tenant, add_up, amount_of
-from modelyard.domain.model import Amount, InstancePhase, Model, ModelRef, Quota
+from modelyard.domain.model import Amount, InstancePhase, Model, ModelRef, Quota, Target
 from modelyard.domain.states import RunState, State
 
 T = TypeVar("T")
@@ -222,11 +222,19 @@ def _held(model: Model, plan: Plan) -> Amount:
 
 
 def _launched(model: Model, plan: Plan) -> Amount:
-    each, rollout = amount_of(model.target_spec.resources), plan.status.rollout
-    if rollout is not None and rollout.paused_at is not None:
-        # What is made good while it is paused is of the old revision.
-        each = rollout.each
-    return each.times(sum(_launches(plan, action) for action in plan.actions if isinstance(action, Converge)))
+    total = NOTHING
+    for action in plan.actions:
+        if isinstance(action, Converge) and action.launch is not None:
+            total += _each(model, plan, action.launch).times(_launches(plan, action))
+    return total
+
+
+def _each(model: Model, plan: Plan, launch: Target) -> Amount:
+    rollout = plan.status.rollout
+    if rollout is not None and launch == rollout.before:
+        # What is made good while it is paused, or beside a canary, is of the old revision.
+        return rollout.each
+    return amount_of(model.target_spec.resources)
 
 
 def _launches(plan: Plan, action: Converge) -> int:

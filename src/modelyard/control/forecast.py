@@ -92,4 +92,5 @@ def _strategy(spec: Spec, fits_beside: bool) -> Strategy:
         return Strategy.REPLACE
     if spec.rollout.strategy is not Strategy.AUTO:
         return spec.rollout.strategy
-    return Strategy.SURGE if fits_beside else Strategy.REPLACE
+    # A canary waits until there is room beside the old ones.
+    return Strategy.SURGE if fits_beside or spec.rollout.canary is not None else Strategy.REPLACE

@@ -13,7 +13,7 @@ from modelyard.domain.errors import Problem, Unavailable
 from modelyard.domain.model import Amount, DrainReport, Event, Model, ModelRef, Namespace, Quota, Revision
 from modelyard.domain.names import Registered
 from modelyard.domain.operations import Operation
-from modelyard.domain.spec import Artifact, Engine, Spec
+from modelyard.domain.spec import Artifact, Engine, Spec, Traffic
 from modelyard.domain.states import State
 
 T = TypeVar("T")
@@ -301,6 +301,17 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CanaryShare:
+    """Instances of generation ``after`` get ``percent`` per cent of the requests, those of ``before`` the others;
+    ``mark`` is what is to be told with the counts."""
+
+    before: int
+    after: int
+    percent: float
+    mark: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """What the gateway knows of one model. ``instances`` holds, by id, each instance that may serve; a
     gateway sends nothing new to any other instance of the model. ``generation`` is the target's: during a
@@ -319,6 +330,8 @@ class Route:
     metadata: Mapping[str, Any]
     hold: Hold | None = None
     repeatable: bool = False
+    canary: CanaryShare | None = None
+    traffic: Traffic | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -331,11 +344,28 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ArmLoad:
+    """What one arm of a model's traffic has had: of ``kind`` revision (of a canary; since the step ``mark`` began),
+    model (of a split) or shadow (both since the gateway has known of them). ``errors``, ``seconds`` and ``buckets``:
+    see :class:`modelyard.domain.significance.Counts`; ``missed``: requests meant for it that did not go to it, by
+    why."""
+
+    kind: str
+    name: str
+    mark: int
+    requests: int
+    errors: int
+    seconds: float
+    buckets: tuple[int, ...]
+    missed: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """What the gateway has seen of one model since it began to count. ``requests``: how many came in for
     it (held ones when they go on to an instance); ``busy``: seconds spent in instances, all requests added
     up, those in flight included; ``quiet``: seconds since the last request ended or the count began, 0 while one
-    is in flight; ``waiting``: requests that are held."""
+    is in flight; ``waiting``: requests that are held; ``arms``: those of its traffic, if it has several."""
 
     uid: str
     requests: int
@@ -343,6 +373,7 @@ class Load:
     in_flight: int
     waiting: int
     quiet: float
+    arms: tuple[ArmLoad, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from modelyard.control.admission import Admission
 from modelyard.control.changes import ChangeFeed
 from modelyard.control.demand import DemandBook
 from modelyard.control.ports import Fence, Gateway, LeaseLost, News, Store
+from modelyard.control.traffic import TrafficBook
 from modelyard.domain.capacity import Inventory
 from modelyard.domain.commands import Change
 from modelyard.domain.model import Model, ModelRef
@@ -61,6 +62,7 @@ class Reconciler:
         *,
         site: str = "",
         fence: Fence | None = None,
+        traffic: TrafficBook | None = None,
     ) -> None:
         self._store = store
         self._feed = feed
@@ -69,9 +71,10 @@ class Reconciler:
         self._clock = clock
         self._admission = Admission()
         self._demand = DemandBook()
+        self._traffic = TrafficBook() if traffic is None else traffic
         self._around = Surroundings(
             store=store, feed=feed, gateway=gateway, admission=self._admission, demand=self._demand, clock=clock,
-            look=self._post_all, fence=fence,
+            look=self._post_all, fence=fence, traffic=self._traffic,
         )  # fmt: skip
         self._models: dict[str, _Owned] = {}
         self._watchers: list[asyncio.Task[None]] = []
@@ -191,6 +194,7 @@ class Reconciler:
     async def _watch_demand(self, gateway: Gateway) -> None:
         async for loads in gateway.loads():
             self._demand.take(loads)
+            self._traffic.take(loads)
             for load in loads.models:
                 owned = self._models.get(load.uid)
                 if owned is not None and owned.actor.follows_demand:
@@ -250,6 +254,7 @@ class Reconciler:
             self._models.pop(uid, None)
             self._admission.forget(uid)
             self._demand.forget(uid)
+            self._traffic.forget(uid)
 
     def _until(self, wake_at: datetime | None) -> float | None:
         if wake_at is None:

@@ -17,7 +17,7 @@ from modelyard.control.capacity import CapacityViews
 from modelyard.control.changes import ChangeFeed
 from modelyard.control.forecast import Forecast, forecast_start, forecast_update
 from modelyard.control.ports import Idempotency, ModelQuery, Resolved, Sources, Store
-from modelyard.domain import commands, states
+from modelyard.domain import commands, states, steering
 from modelyard.domain.capacity import NOTHING, Inventory, amount_of, left_of
 from modelyard.domain.commands import Asked, Change
 from modelyard.domain.effects import needs_new_instances
@@ -119,7 +119,7 @@ class ModelService:
 
         async def decide(asked: Asked) -> Change:
             problem = name_problem("name", name)
-            await self._validate(namespace, spec, [*found, *([problem] if problem else [])])
+            await self._validate(namespace, name, spec, [*found, *([problem] if problem else [])])
             return commands.create(secrets.token_hex(8), namespace, name, spec, desired, asked, self._site)
 
         return await self._carry_out(caller, decide)
@@ -140,7 +140,7 @@ class ModelService:
             model = await self._stored(namespace, name, caller)
             spec = await revise(model)
             found = commands.update_problems(model, spec, acknowledge_restart=acknowledge_restart)
-            await self._validate(namespace, spec, found, launches=_launches(model, spec))
+            await self._validate(namespace, name, spec, found, launches=_launches(model, spec))
             return commands.update(model, spec, asked)
 
         return await self._carry_out(caller, decide)
@@ -152,7 +152,7 @@ class ModelService:
         async def decide(asked: Asked) -> Change:
             model = await self._stored(namespace, name, caller)
             revision = await self._revision(model, generation)
-            await self._validate(namespace, revision.spec, [])
+            await self._validate(namespace, name, revision.spec, [])
             return commands.rollback(model, revision, asked)
 
         return await self._carry_out(caller, decide)
@@ -178,17 +178,29 @@ class ModelService:
         )
 
     async def pause_rollout(self, namespace: str, name: str, caller: Caller) -> Model:
-        return await self._steer(namespace, name, caller, commands.pause_rollout)
+        return await self._steer(namespace, name, caller, steering.pause_rollout)
 
     async def resume_rollout(self, namespace: str, name: str, caller: Caller) -> Model:
-        return await self._steer(namespace, name, caller, commands.resume_rollout)
+        return await self._steer(namespace, name, caller, steering.resume_rollout)
 
     async def force_rollout(self, namespace: str, name: str, caller: Caller) -> Model:
-        return await self._steer(namespace, name, caller, commands.force_rollout)
+        return await self._steer(namespace, name, caller, steering.force_rollout)
 
     async def cancel_rollout(self, namespace: str, name: str, caller: Caller) -> Model:
         async def decide(model: Model, asked: Asked) -> Change:
-            return commands.cancel_rollout(model, await self._store.running_operations(model.uid), asked)
+            return steering.cancel_rollout(model, await self._store.running_operations(model.uid), asked)
+
+        return await self._change(namespace, name, caller, decide)
+
+    async def promote_rollout(self, namespace: str, name: str, caller: Caller) -> Model:
+        return await self._steer(namespace, name, caller, steering.promote_rollout)
+
+    async def set_canary_percent(self, namespace: str, name: str, percent: int, caller: Caller) -> Model:
+        return await self._steer(namespace, name, caller, lambda m, a: steering.set_canary_percent(m, percent, a))
+
+    async def abort_canary(self, namespace: str, name: str, caller: Caller) -> Model:
+        async def decide(model: Model, asked: Asked) -> Change:
+            return steering.abort_canary(model, await self._store.running_operations(model.uid), asked)
 
         return await self._change(namespace, name, caller, decide)
 
@@ -241,7 +253,7 @@ class ModelService:
         return await self._carry_out(caller, decide)
 
     async def cancel(self, operation_id: str, caller: Caller) -> Operation:
-        """Cancel a running operation (see :func:`modelyard.domain.commands.cancel_operation`)."""
+        """Cancel a running operation (see :func:`modelyard.domain.steering.cancel_operation`)."""
 
         async def decide(asked: Asked) -> Change:
             operation = await self._store.get_operation(operation_id)
@@ -251,7 +263,7 @@ class ModelService:
             if model is None:
                 raise NotFound(f"The model {operation.model!r} of this operation is gone.")
             _check_version(model, caller)
-            return commands.cancel_operation(model, operation, asked)
+            return steering.cancel_operation(model, operation, asked)
 
         return await self._carry_out(caller, decide)
 
@@ -267,7 +279,7 @@ class ModelService:
     ) -> Forecast:
         """Raises what :meth:`create` would."""
         problem = name_problem("name", name)
-        await self._validate(namespace, spec, [*found, *([problem] if problem else [])])
+        await self._validate(namespace, name, spec, [*found, *([problem] if problem else [])])
         if await self._store.get_namespace(namespace) is None:
             raise NotFound(f"There is no namespace {namespace!r}.")
         ref = ModelRef("", namespace, name)
@@ -290,7 +302,7 @@ class ModelService:
         model = await self.get(namespace, name)
         spec = await revise(model)
         found = commands.update_problems(model, spec, acknowledge_restart=True)
-        await self._validate(namespace, spec, found, launches=_launches(model, spec))
+        await self._validate(namespace, name, spec, found, launches=_launches(model, spec))
         if commands.replaces(model, spec):
             states.decide(model.status.state, Command.UPDATE)
         return forecast_update(model, spec, await self._capacity.room(model.site), self._clock())
@@ -452,10 +464,10 @@ class ModelService:
         wanted = [model for model in page.items if model.desired is RunState.RUNNING]
         return [model.name for model in wanted if await self._unsigned(namespace, model.target_spec)]
 
-    async def problems(self, spec: Spec, *, launches: bool = True) -> list[Problem]:
+    async def problems(self, spec: Spec, *, name: str = "", launches: bool = True) -> list[Problem]:
         """Everything wrong with ``spec``: by the rules, and, if anything is launched from it, by what its backend
         finds on this machine."""
-        found = spec_problems(spec)
+        found = spec_problems(spec, name)
         if launches:
             backend = self._backends[spec.backend]
             named = {p.path for p in found}
@@ -463,9 +475,12 @@ class ModelService:
             found += _too_many(spec, await backend.inventory()) if not found else []
         return [Problem(f"spec.{p.path}" if p.path else "spec", p.code, p.message) for p in found]
 
-    async def _validate(self, namespace: str, spec: Spec, found: Sequence[Problem], *, launches: bool = True) -> None:
+    async def _validate(
+        self, namespace: str, name: str, spec: Spec, found: Sequence[Problem], *, launches: bool = True
+    ) -> None:
         named = {p.path for p in found}
-        problems = [*found, *(p for p in await self.problems(spec, launches=launches) if p.path not in named)]
+        more = await self.problems(spec, name=name, launches=launches)
+        problems = [*found, *(p for p in more if p.path not in named)]
         problems += await self._quota_problems(namespace, spec)
         problems += await self._unsigned(namespace, spec) if launches else []
         if problems:

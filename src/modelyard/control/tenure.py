@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -22,6 +22,7 @@ from modelyard.control.delegates import Guarded
 from modelyard.control.leases import Lease
 from modelyard.control.ports import Fence, Gateway, Sites, Store
 from modelyard.control.reconciler import Reconciler
+from modelyard.control.traffic import TrafficBook
 from modelyard.domain.errors import ModelyardError, Unavailable
 from modelyard.domain.spec import BackendName
 
@@ -73,6 +74,7 @@ class Equipment:
     renew: Callable[[], dict[BackendName, Backend]]
     channel: Callable[[], Channel]
     clock: Callable[[], datetime]
+    traffic: TrafficBook = field(default_factory=TrafficBook)
 
 
 @asynccontextmanager
@@ -90,7 +92,10 @@ async def tenure(equipment: Equipment, lease: Lease, fence: Fence) -> AsyncItera
         stack.push_async_callback(channel.close)
         await equipment.sites.adopt_models(fence.site)
         guarded = {name: Guarded(_constant(backend), lease.check) for name, backend in backends.items()}
-        reconciler = Reconciler(equipment.store, feed, guarded, channel, equipment.clock, site=fence.site, fence=fence)
+        reconciler = Reconciler(
+            equipment.store, feed, guarded, channel, equipment.clock, site=fence.site, fence=fence,
+            traffic=equipment.traffic,
+        )  # fmt: skip
         stack.push_async_callback(reconciler.close)
         stack.callback(_silence, feed)
         await reconciler.start()

@@ -6,14 +6,14 @@ new, the operation that records the request, and the events.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from modelyard.domain.capacity import amount_of
 from modelyard.domain.effects import Effect, changes, needs_new_instances
-from modelyard.domain.errors import InvalidRequest, NotFound, Problem, Refused
+from modelyard.domain.errors import InvalidRequest, NotFound, Problem
 from modelyard.domain.model import (
     MAX_DRAIN,
     Doomed,
@@ -29,7 +29,8 @@ from modelyard.domain.model import (
     Target,
     Transition,
 )
-from modelyard.domain.operations import INTAKE, ROLLOUTS, Operation, OperationKind, Step, cancel, succeed, with_step
+from modelyard.domain.operations import INTAKE, ROLLOUTS, Operation, OperationKind, Step, succeed, with_step
+from modelyard.domain.ramping import first_step
 from modelyard.domain.spec import Follow, Spec
 from modelyard.domain.states import Command, RunState, State, decide
 
@@ -82,7 +83,7 @@ def create(uid: str, namespace: str, name: str, spec: Spec, desired: RunState, a
     revision = Revision(
         model_uid=uid, generation=1, spec=spec, created_at=asked.at, actor=asked.actor, reason=asked.reason
     )
-    event = _event(model, "Created", asked, f"Created with engine {spec.engine}.", {"generation": 1})
+    event = event_of(model, "Created", asked, f"Created with engine {spec.engine}.", {"generation": 1})
     return Change(before=None, after=model, revision=revision, operations=(operation,), events=(event,))
 
 
@@ -90,7 +91,7 @@ def start(model: Model, asked: Asked, *, restore_autoscaling: bool = True) -> Ch
     """Run it. Without ``restore_autoscaling`` the spec's number of instances runs, whatever is asked of them,
     until the next start."""
     state = decide(model.status.state, Command.START)
-    status = _fresh_try(_move(model.status, state, asked, "Start requested."))
+    status = fresh_try(_move(model.status, state, asked, "Start requested."))
     fixed = Scale(desired=model.spec.base, changed_at=asked.at, reason="Started without autoscaling.", suspended=True)
     status = replace(status, scale=None if restore_autoscaling else fixed, awake_since=asked.at)
     after = replace(model, desired=RunState.RUNNING, status=status, updated_at=asked.at)
@@ -115,7 +116,7 @@ def _renew(model: Model, command: Command, kind: OperationKind, asked: Asked) ->
     state = decide(model.status.state, command)
     target = Target(model.status.target.generation, model.status.target.epoch + 1)
     status = _move(model.status, state, asked, f"{str(command).capitalize()} requested.")
-    status = _retarget(_fresh_try(status), target, model.target_spec, asked.at)
+    status = _retarget(fresh_try(status), target, model.target_spec, model.target_spec, asked.at)
     desired = RunState.RUNNING if command is Command.RESTART else model.desired
     after = replace(model, desired=desired, status=status, updated_at=asked.at)
     return _commanded(model, after, kind, asked, target)
@@ -139,7 +140,7 @@ def terminate(model: Model, instance: str, mode: StopMode, timeout: float, asked
     status = _move(status, state, asked, "Terminate requested.")
     after = replace(model, status=status, updated_at=asked.at)
     operation = _operation(after, OperationKind.TERMINATE, asked, None)
-    event = _event(after, "TerminateRequested", asked, f"Ending instance {instance}.", {"instance": instance})
+    event = event_of(after, "TerminateRequested", asked, f"Ending instance {instance}.", {"instance": instance})
     return Change(before=model, after=after, operations=(operation,), events=(event,))
 
 
@@ -180,8 +181,10 @@ def update(model: Model, spec: Spec, asked: Asked, kind: OperationKind = Operati
     generation = model.generation + 1
     if replaced:
         state = decide(model.status.state, Command.UPDATE)
-        status = _fresh_try(_move(model.status, state, asked, f"Update to revision {generation} requested."))
-        status = _retarget(status, Target(generation, model.status.target.epoch), model.target_spec, asked.at)
+        status = fresh_try(_move(model.status, state, asked, f"Update to revision {generation} requested."))
+        status = _retarget(status, Target(generation, model.status.target.epoch), model.target_spec, spec, asked.at)
+        if kind is OperationKind.ROLLBACK:
+            status = _without_canary(status)
     else:
         _refuse_when_deleting(model)
         # Nothing of the instances changes, so those of the target's generation serve the new one too.
@@ -204,7 +207,7 @@ def update(model: Model, spec: Spec, asked: Asked, kind: OperationKind = Operati
         operation = _finished(operation, asked.at, {"state": str(status.state), "generation": generation})
     paths = [c.path for c in changes(model.spec, spec)]
     message = f"Generation {generation}: {', '.join(paths)}." if paths else f"Generation {generation}, tried again."
-    event = _event(after, "SpecChanged", asked, message, {"generation": generation, "fields": paths})
+    event = event_of(after, "SpecChanged", asked, message, {"generation": generation, "fields": paths})
     return Change(before=model, after=after, revision=revision, operations=(operation,), events=(event,))
 
 
@@ -242,101 +245,20 @@ def rollback(model: Model, revision: Revision, asked: Asked) -> Change:
     return update(model, spec, replace(asked, reason=reason), OperationKind.ROLLBACK)
 
 
-# ------------------------------------------------------------------------------------------- rollouts
-
-
-def pause_rollout(model: Model, asked: Asked) -> Change:
-    """Neither on nor back, and no deadline, until it is resumed, cancelled or forced. A paused one stays so."""
-    rollout = _rollout_of(model)
-    if rollout.paused_at is not None:
-        return Change(before=model, after=model)
-    if rollout.forced:
-        raise Refused("rollout_forced", "The rollout was forced: old instances are ending already. Wait for it.")
-    return _rolled(model, replace(rollout, paused_at=asked.at), "RolloutPaused", "Paused.", asked)
-
-
-def resume_rollout(model: Model, asked: Asked) -> Change:
-    rollout = _rollout_of(model)
-    if rollout.paused_at is None:
-        return Change(before=model, after=model)
-    resumed = replace(rollout, paused_at=None, progressed_at=asked.at)
-    return _rolled(model, resumed, "RolloutResumed", "Resumed.", asked)
-
-
-def force_rollout(model: Model, asked: Asked) -> Change:
-    """Forward, whatever happens: old instances end now, and nothing goes back by itself."""
-    forced = replace(_rollout_of(model), paused_at=None, forced=True)
-    return _rolled(model, forced, "RolloutForced", f"Forced forward to revision {forced.after.generation}.", asked)
-
-
-def cancel_rollout(model: Model, running: Sequence[Operation], asked: Asked) -> Change:
-    """Back to the last good revision; ``running`` are the model's operations, of which the rollout's end."""
-    target = _rollout_of(model).after
-    change = _back_to_good(model, asked)
-    cancelled = tuple(cancel(o, asked.at, f"Cancelled by {asked.actor}.") for o in running if o.target == target)
-    return replace(change, operations=cancelled)
-
-
-def _rollout_of(model: Model) -> Rollout:
-    if model.status.rollout is None:
-        raise Refused("no_rollout", f"No rollout of model {model.name!r} is under way: it is {model.status.state}.")
-    return model.status.rollout
-
-
-def _counting_anew(status: Status) -> Status:
-    """Failures before a pause and during it are of different revisions."""
-    return replace(status, failures=0, failure=None, retry_at=None)
-
-
-def _rolled(model: Model, rollout: Rollout, type_: str, message: str, asked: Asked) -> Change:
-    after = replace(model, status=replace(_counting_anew(model.status), rollout=rollout), updated_at=asked.at)
-    return Change(before=model, after=after, events=(_event(after, type_, asked, message, {}),))
-
-
-def _back_to_good(model: Model, asked: Asked) -> Change:
-    good = model.status.good
-    assert good is not None
-    status = replace(_fresh_try(model.status), target=good, rollout=None)
-    after = replace(model, status=status, updated_at=asked.at)
-    event = _event(after, "Cancelled", asked, f"Going back to revision {good.generation}, the last good one.", {})
-    target = model.status.target
-    reason = Failure(code="cancelled", message=f"Its rollout was cancelled by {asked.actor}.")
-    given_up = ((target.generation, reason),) if target.generation != good.generation else ()
-    return Change(before=model, after=after, events=(event,), given_up=given_up)
-
-
-def cancel_operation(model: Model, operation: Operation, asked: Asked) -> Change:
-    """Cancel a running operation: a deploy or start becomes a forced stop, a restart or update goes
-    back to the last good target. A stop or delete always finishes.
-
-    Raises:
-        Refused: if it is done already or cannot be cancelled.
-    """
-    if operation.done:
-        raise Refused("operation_done", f"The operation has {operation.state} already.")
-    if operation.kind in (OperationKind.STOP, OperationKind.DELETE, OperationKind.TERMINATE):
-        raise Refused("not_cancellable", f"A {operation.kind} always finishes. Wait for it.")
-    cancelled = cancel(operation, asked.at, f"Cancelled by {asked.actor}.")
-    if operation.kind in ROLLOUTS and model.status.good is not None:
-        return replace(_back_to_good(model, asked), operations=(cancelled,))
-    change = stop(model, StopMode.FORCE, 0, asked)
-    return replace(change, operations=(*change.operations, cancelled))
-
-
 # ------------------------------------------------------------------------------------------- helpers
 
 
 def cannot_follow(model: Model, version: str, why: str, asked: Asked) -> Change:
     """It stays as it is, though its source means ``version`` now: only an event says so."""
     message = f"{model.spec.source} means {version} now, and the model cannot follow: {why}"
-    event = _event(model, CANNOT_FOLLOW, asked, message, {"version": version})
+    event = event_of(model, CANNOT_FOLLOW, asked, message, {"version": version})
     return Change(before=model, after=model, events=(event,))
 
 
 def _commanded(before: Model, after: Model, kind: OperationKind, asked: Asked, target: Target | None) -> Change:
     operation = _operation(after, kind, asked, target)
     data = {"from": str(before.status.state), "to": str(after.status.state), "operation": operation.id}
-    event = _event(after, f"{str(kind).capitalize()}Requested", asked, after.status.transition.message, data)
+    event = event_of(after, f"{str(kind).capitalize()}Requested", asked, after.status.transition.message, data)
     return Change(before=before, after=after, operations=(operation,), events=(event,))
 
 
@@ -349,7 +271,7 @@ def _operation(model: Model, kind: OperationKind, asked: Asked, target: Target |
     )  # fmt: skip
 
 
-def _event(model: Model, type_: str, asked: Asked, message: str, data: Mapping[str, Any]) -> Event:
+def event_of(model: Model, type_: str, asked: Asked, message: str, data: Mapping[str, Any]) -> Event:
     return Event(
         at=asked.at, namespace=model.namespace, model=model.name, model_uid=model.uid, type=type_,
         reason=asked.reason or type_, message=message, actor=asked.actor, data=data,
@@ -366,20 +288,29 @@ def _move(status: Status, state: State, asked: Asked, message: str) -> Status:
     return replace(status, state=state, transition=transition)
 
 
-def _fresh_try(status: Status) -> Status:
+def fresh_try(status: Status) -> Status:
     """A user's command starts the count of failures anew."""
     return replace(status, failures=0, failure=None, retry_at=None, rolled_back=None)
 
 
-def _retarget(status: Status, target: Target, old: Spec, at: datetime) -> Status:
-    """Steer to ``target``; a rollout of it begins if something serves, which is of the spec ``old``."""
+def _retarget(status: Status, target: Target, old: Spec, new: Spec, at: datetime) -> Status:
+    """Steer to ``target``, of the spec ``new``; a rollout of it begins if something serves, which is of ``old``."""
     rollout = None
     if status.state is State.UPDATING and status.good is not None:
         rollout = Rollout(
             before=status.good, after=target, began_at=at, progressed_at=at, each=amount_of(old.resources),
             exclusive=old.is_exclusive, count=sum(1 for i in status.instances if i.target == status.good),
+            canary=first_step(new, status.good, target, at),
         )  # fmt: skip
     return replace(status, target=target, rollout=rollout)
+
+
+def _without_canary(status: Status) -> Status:
+    """Who goes back by hand wants to be there, and knows what that revision does."""
+    rollout = status.rollout
+    if rollout is None or rollout.canary is None:
+        return status
+    return replace(status, rollout=replace(rollout, canary=replace(rollout.canary, promoted=True)))
 
 
 def _finished(operation: Operation, at: datetime, result: Mapping[str, Any]) -> Operation:

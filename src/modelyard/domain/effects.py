@@ -39,6 +39,7 @@ EFFECTS: Mapping[str, Effect] = {
     "preempt": Effect.METADATA,
     "pin": Effect.METADATA,
     "rollout": Effect.METADATA,
+    "traffic": Effect.METADATA,
     "features": Effect.FEATURES,
     "replicas": Effect.AUTOSCALING,
     "autoscaling": Effect.AUTOSCALING,

@@ -32,7 +32,10 @@ def count_failures(status: Status, observation: Observation, now: datetime) -> t
     """Count each newly ended instance once; those of a target that is not launched now are noted but do not
     count."""
     rollout = status.rollout
-    launched = rollout.before if rollout is not None and rollout.paused_at is not None else status.target
+    launched = {rollout.before if rollout is not None and rollout.paused_at is not None else status.target}
+    if rollout is not None and rollout.ramp is not None:
+        # Beside a canary both are.
+        launched = {rollout.before, rollout.after}
     fresh = [e for e in observation.exits if e.id not in status.counted]
     notes: tuple[Note, ...] = ()
     for exit_ in fresh:
@@ -40,7 +43,7 @@ def count_failures(status: Status, observation: Observation, now: datetime) -> t
         notes += (
             Note("InstanceFailed", failure.code, failure.message, {"instance": exit_.id, "log": list(failure.log)}),
         )
-        if exit_.target == launched:
+        if exit_.target in launched:
             failures = status.failures + 1
             retry_at = now + timedelta(seconds=backoff(failures))
             status = replace(status, failures=failures, failure=failure, retry_at=retry_at)
@@ -51,14 +54,16 @@ def count_failures(status: Status, observation: Observation, now: datetime) -> t
     return replace(status, counted=tuple(e.id for e in observation.exits)), notes
 
 
-def give_up(progress_deadline: float, status: Status, now: datetime, *, ready: bool) -> tuple[Status, tuple[Note, ...]]:
+def give_up(
+    progress_deadline: float, status: Status, now: datetime, *, ready: bool, judged: Failure | None = None
+) -> tuple[Status, tuple[Note, ...]]:
     """An update or restart that keeps failing, or gets nowhere for ``progress_deadline`` seconds, goes back to
     the last good target by itself. One whose instances are all ``ready`` has got where it wants: old ones that
-    take their time to end are no reason to go back."""
+    take their time to end are no reason to go back. ``judged``: what else was found against it."""
     rollout = status.rollout
     if status.good is None or status.good == status.target or (rollout is not None and rollout.forced):
         return status, ()
-    failure = _why_to_give_up(progress_deadline, status, now, ready=ready)
+    failure = judged or _why_to_give_up(progress_deadline, status, now, ready=ready)
     if failure is None:
         return status, ()
     good, failed = status.good, RolledBack(target=status.target, failure=failure)

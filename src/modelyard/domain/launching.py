@@ -10,7 +10,7 @@ from modelyard.domain.capacity import Claim, Grant, Room, amount_of
 from modelyard.domain.failing import CRASH_LOOP
 from modelyard.domain.model import Model, ModelRef, Status, Target, Waiting
 from modelyard.domain.observation import Observation
-from modelyard.domain.progress import View
+from modelyard.domain.progress import View, on_canary
 from modelyard.domain.spec import Strategy
 
 # So much of what is wanted comes new at a time while old instances serve, and always one at least.
@@ -40,6 +40,12 @@ def launch_what_fits(model: Model, status: Status, view: View, room: Room, now: 
     if paused and rollout is not None:
         # A paused rollout goes neither on nor back, but what crashes meanwhile is made good.
         target, missing = rollout.before, max(min(view.want, rollout.count) - live, 0)
+    elif rollout is not None and rollout.ramp is not None:
+        # The old ones stay until the canary has been judged, so what crashes of them is made good, too.
+        scaled = model.spec.autoscaling.target is not None and not rollout.exclusive
+        old = max((view.want if scaled else min(view.want, rollout.count)) - len(view.old), 0)
+        new = max(on_canary(rollout.ramp, view.want) - len(view.current), 0)
+        target, missing = (rollout.before, old) if old else (status.target, new)
     else:
         target, missing = status.target, max(view.want - len(view.current), 0)
     # What fails for good is not tried again, unless others of the same target serve: then it was no such failure.
@@ -50,7 +56,8 @@ def launch_what_fits(model: Model, status: Status, view: View, room: Room, now: 
     waits = status.retry_at is not None and status.retry_at > now
     if not missing or blocked or (waits and hopeless):
         return Launch(target=target)
-    each = rollout.each if paused and rollout is not None else amount_of(model.target_spec.resources)
+    is_old = rollout is not None and target == rollout.before
+    each = rollout.each if rollout is not None and is_old else amount_of(model.target_spec.resources)
     # Between two tries the place is kept: nobody else may take it for the sake of a second.
     lost = min(status.admitted, view.want) - live
     claim = Claim(

@@ -25,6 +25,9 @@ def to_leave(status: Status, view: View, making_room: int) -> tuple[Instance, ..
         return doomed
     if rollout is not None and rollout.forced:
         return doomed + view.surplus + view.old
+    if rollout is not None and rollout.ramp is not None:
+        # Until the canary has been judged all the old ones stay, so that going back costs nothing.
+        return doomed + view.surplus + view.old[: max(len(view.old) - view.want, 0)]
     # Each new instance that is ready takes the place of an old one.
     keep = max(view.want - len(view.ready), 0)
     # What has never served has nothing to finish.
@@ -33,9 +36,11 @@ def to_leave(status: Status, view: View, making_room: int) -> tuple[Instance, ..
     return doomed + view.surplus + view.old[:retire]
 
 
-def make_room(model: Model, view: View, launch: Launch, room: Room, now: datetime) -> int:
+def make_room(model: Model, status: Status, view: View, launch: Launch, room: Room, now: datetime) -> int:
     """How many old instances go before the next new one can come."""
     if not view.old or len(view.current) + launch.count >= view.want:
+        return 0
+    if status.rollout is not None and status.rollout.ramp is not None:
         return 0
     if launch.count or launch.claim is None or any(i.phase is not InstancePhase.READY for i in view.current):
         # One step at a time: the next when this one serves.

@@ -222,13 +222,26 @@ class Instance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CanaryProgress:
+    """How far a canary has come: ``wanted`` per cent of the requests are to go to the new revision, ``percent`` do (0
+    until enough of its instances are ready), since ``since``. ``mark`` grows each time that ``percent`` changes: what
+    was counted belongs to one mark. Once ``promoted`` the rollout goes on as one without a canary."""
+
+    wanted: int
+    since: datetime
+    percent: int = 0
+    mark: int = 0
+    promoted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
     """The replacement of instances of ``before`` (the last good target) by those of ``after``. There were
     ``count`` of the former, which held ``each`` and, if ``exclusive``, cannot live side by side.
 
     ``strategy`` is the one in effect. ``progressed_at`` is when one more instance of ``after`` became ready,
     or the rollout began: the progress deadline counts from there. While ``paused_at`` stands nothing is
-    launched or ended for it; ``forced``: it goes forward whatever happens.
+    launched or ended for it; ``forced``: it goes forward whatever happens. ``canary`` is None where there is none.
     """
 
     before: Target
@@ -242,6 +255,13 @@ class Rollout:
     strategy: str = ""
     paused_at: datetime | None = None
     forced: bool = False
+    canary: CanaryProgress | None = None
+
+    @property
+    def ramp(self) -> CanaryProgress | None:
+        """The canary, while it decides what happens."""
+        canary = self.canary
+        return None if canary is None or canary.promoted or self.forced else canary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from modelyard.domain.canary import Evidence
 from modelyard.domain.model import DrainReport, Failure, Instance, Target
 
 
@@ -49,6 +50,7 @@ class Observation:
     closed: Mapping[str, int] = field(default_factory=dict)
     drain: DrainReport = DrainReport()
     demand: Demand = Demand()
+    canary: Evidence | None = None
 
     def is_drained(self, instance: Instance) -> bool:
         return self.closed.get(instance.id) == 0

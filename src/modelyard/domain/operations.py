@@ -164,6 +164,9 @@ def _rolling(operation: Operation, model: Model, now: datetime) -> Operation:
     if not mine:
         return with_step(operation, "prepare", now, status.waiting.message if status.waiting else "")
     ready = sum(1 for i in mine if i.phase is InstancePhase.READY)
+    canary = status.rollout.ramp if status.rollout is not None else None
+    if canary is not None and canary.percent:
+        return with_step(operation, "roll_out", now, f"Canary: {canary.percent} % of the requests go to it.")
     others = len(status.instances) - len(mine)
     if ready == len(mine) and (others or status.state is State.RUNNING):
         step = "verify" if len(mine) >= others else "roll_out"

@@ -3,13 +3,14 @@ conditions and the sentence that follow."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from modelyard.domain.actions import CONTROLLER, Note
 from modelyard.domain.conditions import moved, with_conditions
 from modelyard.domain.failing import CRASH_LOOP
-from modelyard.domain.model import Instance, InstancePhase, Status
+from modelyard.domain.model import CanaryProgress, Instance, InstancePhase, Status
 from modelyard.domain.observation import Demand
 from modelyard.domain.release import STUCK, STUCK_AFTER, what_is_left
 from modelyard.domain.states import State
@@ -75,6 +76,11 @@ class View:
         return self.others if ending else ()
 
 
+def on_canary(progress: CanaryProgress, want: int) -> int:
+    """How many new instances a canary needs for its share of the requests, where ``want`` serve all of them."""
+    return max(math.ceil(want * progress.wanted / 100), 1)
+
+
 def _ready(group: list[Instance]) -> tuple[Instance, ...]:
     return tuple(i for i in group if i.phase is InstancePhase.READY)
 
@@ -121,7 +127,8 @@ def run_state(before: Status, status: Status, view: View, now: datetime) -> Stat
     stuck = view.stuck(now)
     left = (STUCK, what_is_left(stuck)) if stuck else None
     degraded = (failure.code, failure.message) if failure and status.failures else left
-    if view.is_complete(now, short=status.waiting is not None):
+    ramping = status.rollout is not None and status.rollout.ramp is not None
+    if not ramping and view.is_complete(now, short=status.waiting is not None):
         # Commands and requests name who started it; what becomes of it later is nobody's wish.
         actor = status.transition.actor if status.state is State.STARTING else CONTROLLER
         status = replace(status, good=status.target, rollout=None, metadata=view.ready[0].metadata)
@@ -153,6 +160,8 @@ def _replacing(status: Status, count: str) -> str:
     message = f"Replacing instances: {count} of revision {status.target.generation}"
     if rollout is not None and rollout.paused_at is not None:
         return f"{message}; paused, resume it or cancel it."
+    if rollout is not None and rollout.ramp is not None:
+        message = f"{message}; canary: {rollout.ramp.percent} % of the requests go to it"
     return f"{message}; {_short_of(status)}." if status.waiting is not None else f"{message}."
 
 

@@ -18,6 +18,7 @@ from modelyard.domain.leaving import REPLACE_DRAIN, converge, leaving_since, mak
 from modelyard.domain.model import InstancePhase, Model, Preempted, Rollout, Status, StopMode, Waiting
 from modelyard.domain.observation import Observation
 from modelyard.domain.progress import View, asleep, awake, queued, run_state
+from modelyard.domain.ramping import ramp
 from modelyard.domain.release import STUCK_AFTER
 from modelyard.domain.scaling import idle_at, wanted
 from modelyard.domain.spec import Preempt
@@ -62,22 +63,26 @@ def _run(
     model: Model, status: Status, observation: Observation, room: Room, now: datetime, notes: tuple[Note, ...]
 ) -> Plan:
     # Replicas are no reason for new instances, so they are read from the newest spec.
-    mine = tuple(i for i in observation.instances if i.target == status.target and i.phase is InstancePhase.READY)
+    rollout, targets = status.rollout, {status.target}
+    if rollout is not None and rollout.ramp is not None:
+        targets.add(rollout.before)
+    mine = tuple(i for i in observation.instances if i.target in targets and i.phase is InstancePhase.READY)
     scale = wanted(model, observation.demand, mine, now)
     status = replace(status, scale=scale.scale)
     # An update that asked for more of another kind may have gone back to one that lives once.
     want = 1 if model.target_spec.is_exclusive else scale.count
     view = View.of(status, observation.instances, want)
     status = _progressed(_with_good(status, view, now), view, now)
-    deadline, ready = model.spec.rollout.progress_deadline, len(view.ready) >= view.want
-    status, went_back = give_up(deadline, status, now, ready=ready)
+    canary = ramp(model, status, view, observation.canary, now)
+    deadline, ready = model.spec.rollout.progress_deadline, canary.holds or len(view.ready) >= view.want
+    status, went_back = give_up(deadline, canary.status, now, ready=ready, judged=canary.failure)
     if went_back:
         # The specs at hand are those of the target that was just given up: the next pass has the right ones.
         view = View.of(status, observation.instances, want)
     status = forgive(status, view.ready, view.want, now)
 
     launch = launch_what_fits(model, status, view, room, now, hold=bool(went_back))
-    room_for = make_room(model, view, launch, room, now)
+    room_for = make_room(model, status, view, launch, room, now)
     leaving = to_leave(status, view, room_for)
     status = with_strategy(model, status, view, launch, room_for)
     status = replace(status, leaving=leaving_since(status, leaving, now))
@@ -97,8 +102,10 @@ def _run(
         status=status,
         actions=actions,
         serving=serving,
-        wake_at=now if went_back else _wake_at(model, status, view, launch, [scale.wake_at, sleep_at], now),
-        notes=notes + went_back,
+        wake_at=now
+        if went_back
+        else _wake_at(model, status, view, launch, [scale.wake_at, sleep_at, canary.wake_at], now),
+        notes=notes + canary.notes + went_back,
         claim=launch.claim,
         preempts=victims(model, status, observation, launch, room, now),
     )

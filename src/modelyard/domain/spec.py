@@ -147,6 +147,24 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Canary:
+    """A rollout that gives the new revision a growing share of the requests and goes back by itself.
+
+    It gets each of ``steps`` (per cent) for ``interval`` seconds at least and until it has had ``min_requests`` in it,
+    which is waited for ``max_wait`` seconds at most: a step that nobody calls in is passed without a judgement. The
+    rollout goes back when the share of server errors is more than ``max_error_rate`` above the old revision's, or the
+    95th percentile of the latency more than ``max_latency_ratio`` times the old one's.
+    """
+
+    steps: tuple[int, ...] = (5, 25, 50)
+    interval: float = 60.0
+    min_requests: int = 50
+    max_wait: float = 3600.0
+    max_error_rate: float = 0.02
+    max_latency_ratio: float = 1.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
     """How instances are replaced. A rollout that makes no progress for ``progress_deadline`` seconds goes
     back to the last good revision."""
@@ -154,6 +172,50 @@ class Rollout:
     strategy: Strategy = Strategy.AUTO
     progress_deadline: float = 600.0
     probe: Probe | None = None
+    canary: Canary | None = None
+
+
+class StickyBy(StrEnum):
+    """What tells one caller from another."""
+
+    NONE = "none"  # nothing: each request is given to an arm by itself
+    HEADER = "header"
+    COOKIE = "cookie"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sticky:
+    """Callers with the same value of the header or cookie ``name`` stay with one arm; ``set_cookie``: one that brings
+    no cookie is given one."""
+
+    by: StickyBy = StickyBy.NONE
+    name: str = ""
+    set_cookie: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitArm:
+    """``weight`` per cent of the requests go to ``model`` of the same namespace."""
+
+    model: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shadow:
+    """Copies of ``percent`` per cent of the requests go to ``model``, too; what it answers is only counted."""
+
+    model: str
+    percent: float = 100.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """Where the requests of a model go besides to itself. What is not split off stays with it."""
+
+    split: tuple[SplitArm, ...] = ()
+    sticky: Sticky = Sticky()
+    shadow: tuple[Shadow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +290,7 @@ class Spec:
     features: Features = Features()
     autoscaling: Autoscaling = Autoscaling()
     rollout: Rollout = Rollout()
+    traffic: Traffic = Traffic()
     priority: int = 0
     preempt: Preempt = Preempt.NEVER
     pin: bool = False

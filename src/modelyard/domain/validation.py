@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from modelyard.domain import batching
 from modelyard.domain.errors import Problem
-from modelyard.domain.names import FileSource, InvalidReference, RegisteredVersion, is_label_key, parse_reference
+from modelyard.domain.names import (
+    FileSource,
+    InvalidReference,
+    RegisteredVersion,
+    is_label_key,
+    is_name,
+    parse_reference,
+)
 from modelyard.domain.quantities import format_duration
-from modelyard.domain.spec import PICKLE_SUFFIXES, Engine, Follow, ModelType, Spec, Strategy
+from modelyard.domain.spec import (
+    PICKLE_SUFFIXES,
+    Canary,
+    Engine,
+    Follow,
+    ModelType,
+    Spec,
+    Sticky,
+    StickyBy,
+    Strategy,
+    Traffic,
+)
 
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_TOKEN = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 MAX_REPLICAS = 64
+MAX_CANARY_STEPS = 20
+# Of a split, and of shadows.
+MAX_ARMS = 16
 MAX_PRIORITY = 1000
 
 IMPOSSIBLE_FEATURES = {
@@ -23,8 +45,9 @@ IMPOSSIBLE_FEATURES = {
 }
 
 
-def spec_problems(spec: Spec) -> list[Problem]:
-    """Everything wrong with ``spec`` that can be said without looking at the world, all at once."""
+def spec_problems(spec: Spec, name: str = "") -> list[Problem]:
+    """Everything wrong with ``spec`` (of the model ``name``) that can be said without looking at the world, all at
+    once."""
     if spec.unresolved:
         return [Problem("", "unresolved", spec.unresolved)]
     return [
@@ -34,6 +57,7 @@ def spec_problems(spec: Spec) -> list[Problem]:
         *_number_problems(spec),
         *_scaling_problems(spec),
         *_rollout_problems(spec),
+        *traffic_problems(name, spec.traffic),
         *_feature_problems(spec),
         *_container_problems(spec),
         *_label_problems(spec.labels),
@@ -189,6 +213,8 @@ def _rollout_problems(spec: Spec) -> Iterator[Problem]:
     if rollout.strategy is Strategy.SURGE and spec.is_exclusive:
         message = "A fixed options.port serves one instance at a time: use replace, or leave the port out."
         yield Problem("rollout.strategy", "conflict", message)
+    if rollout.canary is not None:
+        yield from _canary_problems(spec, rollout.canary)
     if probe is None:
         return
     if not 0 < probe.timeout <= 3600:
@@ -201,6 +227,72 @@ def _rollout_problems(spec: Spec) -> Iterator[Problem]:
         yield Problem("rollout.probe.path", "not_applicable", "Only the command engine's server has paths.")
     elif not isinstance(probe.body.get("inputs"), (list, tuple)):
         yield Problem("rollout.probe.body", "required", "body is a V2 inference request: {'inputs': [...]}.")
+
+
+def _canary_problems(spec: Spec, canary: Canary) -> Iterator[Problem]:
+    path = "rollout.canary"
+    if spec.rollout.strategy is Strategy.REPLACE or spec.is_exclusive:
+        why = "a fixed options.port serves one instance" if spec.is_exclusive else "replace ends the old ones first"
+        message = f"A canary's new instances serve beside the old ones, and {why}: use surge or auto, or no canary."
+        yield Problem(path, "conflict", message)
+    steps = canary.steps
+    if not steps or not all(1 <= step <= 99 for step in steps) or list(steps) != sorted(set(steps)):
+        message = "steps are whole per cents from 1 to 99, each above the one before: [5, 25, 50]."
+        yield Problem(f"{path}.steps", "invalid_value", message)
+    elif len(steps) > MAX_CANARY_STEPS:
+        yield Problem(f"{path}.steps", "too_many", f"There are at most {MAX_CANARY_STEPS} steps.")
+    for name, least in (("interval", 1.0), ("max_wait", 1.0)):
+        if not least <= getattr(canary, name) <= 7 * 86_400:
+            yield Problem(f"{path}.{name}", "out_of_range", f"{name} is from {format_duration(least)} to 7d.")
+    if not 1 <= canary.min_requests <= 1_000_000:
+        yield Problem(f"{path}.min_requests", "out_of_range", "min_requests is from 1 to 1000000.")
+    if not 0 <= canary.max_error_rate <= 1:
+        message = "max_error_rate is a share from 0 to 1: 0.02 allows two failures more in a hundred."
+        yield Problem(f"{path}.max_error_rate", "out_of_range", message)
+    if not 1 <= canary.max_latency_ratio <= 1000:
+        yield Problem(f"{path}.max_latency_ratio", "out_of_range", "max_latency_ratio is from 1 to 1000.")
+
+
+def traffic_problems(name: str, traffic: Traffic) -> Iterator[Problem]:
+    """What is wrong with ``traffic`` of the model ``name``; ``""``: whatever its name."""
+    yield from _arm_problems("split", "weight", name, [(arm.model, arm.weight) for arm in traffic.split])
+    yield from _arm_problems("shadow", "percent", name, [(arm.model, arm.percent) for arm in traffic.shadow])
+    total = sum(arm.weight for arm in traffic.split)
+    if total > 100:
+        yield Problem("traffic.split", "out_of_range", f"The weights come to {total:g} per cent; 100 are all.")
+    yield from _sticky_problems(traffic.sticky)
+
+
+def _arm_problems(kind: str, word: str, name: str, arms: Sequence[tuple[str, float]]) -> Iterator[Problem]:
+    if len(arms) > MAX_ARMS:
+        yield Problem(f"traffic.{kind}", "too_many", f"There are at most {MAX_ARMS}.")
+    named: set[str] = set()
+    for index, (arm, share) in enumerate(arms):
+        path = f"traffic.{kind}[{index}]"
+        if not is_name(arm):
+            yield Problem(f"{path}.model", "invalid_name", f"{arm[:64]!r} is not a model's name.")
+        elif arm == name:
+            message = "A model is no arm of itself: what is not split off stays with it."
+            yield Problem(f"{path}.model", "self_reference", message)
+        elif arm in named:
+            yield Problem(f"{path}.model", "duplicate", f"{arm} is named twice.")
+        named.add(arm)
+        if not 0 <= share <= 100:
+            yield Problem(f"{path}.{word}", "out_of_range", f"{word} is per cent, from 0 to 100.")
+
+
+def _sticky_problems(sticky: Sticky) -> Iterator[Problem]:
+    if sticky.by is StickyBy.NONE:
+        if sticky.name or sticky.set_cookie:
+            message = "Say by what callers are told apart: by is header or cookie."
+            yield Problem("traffic.sticky.by", "required", message)
+        return
+    if not _TOKEN.match(sticky.name):
+        example = "X-User-ID" if sticky.by is StickyBy.HEADER else "session"
+        message = f"name is the {sticky.by}'s name: letters, digits and -_. only, for example {example}."
+        yield Problem("traffic.sticky.name", "invalid_name", message)
+    if sticky.set_cookie and sticky.by is not StickyBy.COOKIE:
+        yield Problem("traffic.sticky.set_cookie", "not_applicable", "Only by: cookie sets cookies.")
 
 
 def _feature_problems(spec: Spec) -> Iterator[Problem]:

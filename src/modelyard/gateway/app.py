@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from enum import Enum, auto
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 from modelyard.domain.names import DEFAULT_NAMESPACE
 from modelyard.gateway import inference, repository, streaming, v1
 from modelyard.gateway.access import Access
+from modelyard.gateway.dividing import Dividing
 from modelyard.gateway.exchange import JSON_TYPE, ClientGone, Deadlines, Exchange, Receive, Scope, Send
 from modelyard.gateway.holding import hold
 from modelyard.gateway.metrics import TEXT_TYPE, GatewayMetrics
@@ -165,6 +166,7 @@ class GatewayApp:
         self._access = access
         self._proxy = proxy
         self._metrics = metrics
+        self._dividing = Dividing(routes)
         self._deadlines = Deadlines(asyncio.get_running_loop())
         self.closing = False
 
@@ -193,18 +195,10 @@ class GatewayApp:
         kind = target.kind
         if kind in _FORMS:
             model = self._model(exchange, target)
-            if not model.serves:
-                await hold(exchange, model, target.version)
-            # Which kind answers is known only now that an instance is there.
-            wanted = model.v2(target.version)
-            if wanted.server:
-                await self._proxy.to_instance(exchange, model, wanted, target.rest)
-            elif exchange.method != "POST":
-                raise method_not_allowed("POST")
-            elif kind is Kind.MODEL_STREAM:
-                await streaming.stream(exchange, model, wanted)
+            if model.divided and target.version is None:
+                await self._dividing.answer(exchange, model, partial(self._infer, exchange, target))
             else:
-                await inference.infer(exchange, model, wanted, _FORMS[kind])
+                await self._infer(exchange, target, model, None)
         elif kind is Kind.CONTROL:
             await self._proxy.to_control(exchange)
         elif kind is Kind.PROXY:
@@ -222,6 +216,20 @@ class GatewayApp:
             raise method_not_allowed("GET, HEAD")
         else:
             await self._read(exchange, target)
+
+    async def _infer(self, exchange: Exchange, target: Target, model: ServedModel, generation: int | None) -> None:
+        if not model.serves:
+            await hold(exchange, model, target.version)
+        # Which kind answers is known only now that an instance is there.
+        wanted = model.v2(target.version)._replace(generation=generation)
+        if wanted.server:
+            await self._proxy.to_instance(exchange, model, wanted, target.rest)
+        elif exchange.method != "POST":
+            raise method_not_allowed("POST")
+        elif target.kind is Kind.MODEL_STREAM:
+            await streaming.stream(exchange, model, wanted)
+        else:
+            await inference.infer(exchange, model, wanted, _FORMS[target.kind])
 
     async def _read(self, exchange: Exchange, target: Target) -> None:
         kind = target.kind

@@ -6,13 +6,15 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
-from modelyard.control.ports import Closed, Load, Loads, Route
+from modelyard.control.ports import ArmLoad, Closed, Load, Loads, Route
 from modelyard.domain.model import DrainReport, ModelRef
+from modelyard.domain.spec import Traffic
 from modelyard.runtime import frames
 from modelyard.runtime.frames import ConnectionLost, FramePeer, Head
 from modelyard.settings import Settings
@@ -30,7 +32,7 @@ _REFUSED_PAUSE: Final = 30.0
 
 def route_document(route: Route) -> bytes:
     """The JSON of a route, as a route file holds it and ``set_route`` carries it."""
-    hold = route.hold
+    hold, canary, traffic = route.hold, route.canary, route.traffic
     return orjson.dumps(
         {
             "uid": route.ref.uid,
@@ -50,9 +52,22 @@ def route_document(route: Route) -> bytes:
             "metadata": dict(route.metadata),
             "hold": None if hold is None else {"max_waiting": hold.max_waiting, "timeout": hold.timeout},
             "repeatable": route.repeatable,
+            "canary": None if canary is None else asdict(canary),
+            "traffic": None if traffic is None else _traffic(traffic),
         },
         default=dict,
     )
+
+
+def _traffic(traffic: Traffic) -> dict[str, Any]:
+    sticky = traffic.sticky
+    return {
+        "split": {arm.model: arm.weight for arm in traffic.split},
+        "shadow": {shadow.model: shadow.percent for shadow in traffic.shadow},
+        "by": str(sticky.by),
+        "name": sticky.name,
+        "set_cookie": sticky.set_cookie,
+    }
 
 
 class GatewayRefused(RuntimeError):
@@ -184,7 +199,7 @@ class GatewayChannel:
                 continue
             report = orjson.loads(body)
             gateway, since = report["gateway"], report["since"]
-            yield Loads(gateway=gateway, at=report["at"], models=tuple(Load(**load) for load in report["models"]))
+            yield Loads(gateway=gateway, at=report["at"], models=tuple(map(_load, report["models"])))
 
     # ---------------------------------------------------------------- the connection
 
@@ -259,6 +274,11 @@ class GatewayChannel:
         with suppress(ConnectionLost):
             await peer.request(Head("drained", 0, {"uid": ref.uid, "instances": [instance]}))
             self._drained.put_nowait(ref)
+
+
+def _load(load: dict[str, Any]) -> Load:
+    arms = [ArmLoad(**arm | {"buckets": tuple(arm["buckets"])}) for arm in load.pop("arms", ())]
+    return Load(**load, arms=tuple(arms))
 
 
 def _setter(event: asyncio.Event) -> Callable[[FramePeer], None]:

@@ -134,6 +134,7 @@ class Direct:
         if (
             plan.length > route.max_body
             or model.queued >= route.max_queue
+            or (model.divided and plan.version is None)
             or not (route.public or self._access.allows(plan.authorization))
             or not model.among(wanted)
         ):

@@ -104,11 +104,12 @@ class Deadlines:
 
 class Exchange:
     """``headers`` by lower-case name, the last one of each name. ``id`` is what X-Request-ID answers.
-    ``began`` (time.monotonic) is when the head was there."""
+    ``began`` (time.monotonic) is when the head was there. ``fields`` go out with whatever answer; ``status`` is the
+    answer's; ``asked`` is what was asked of a worker, if one was: the frame's params and the body."""
 
     __slots__ = (
-        "_deadlines", "_ended", "_receive", "_send", "began", "connection", "headers", "id", "received", "scope",
-        "started",
+        "_deadlines", "_ended", "_receive", "_send", "asked", "began", "connection", "fields", "headers", "id",
+        "received", "scope", "started", "status",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, deadlines: Deadlines) -> None:
@@ -123,6 +124,9 @@ class Exchange:
         self.connection: Connection = scope["extensions"]["modelyard"]
         self.received = False  # the whole body
         self.started = False  # the answer
+        self.status = 0
+        self.fields: tuple[Header, ...] = ()
+        self.asked: tuple[dict[str, Any], Buffer] | None = None
         self._receive = receive
         self._send = send
         self._deadlines = deadlines
@@ -237,12 +241,13 @@ class Exchange:
 
     async def respond(self, status: int, content_type: bytes, body: Buffer, headers: Sequence[Header] = ()) -> None:
         """Send a whole answer."""
-        self.started = True
+        self.started, self.status = True, status
         fields = [
             (b"content-type", content_type),
             (b"content-length", b"%d" % len(body)),
             (b"x-request-id", self.id),
             *headers,
+            *self.fields,
         ]
         if not self.connection.is_clogged:
             self.connection.answer(status, fields, body)
@@ -252,8 +257,8 @@ class Exchange:
 
     async def start(self, status: int, headers: Sequence[Header]) -> None:
         """Begin an answer whose body follows in pieces."""
-        self.started = True
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        self.started, self.status = True, status
+        await self._send({"type": "http.response.start", "status": status, "headers": [*headers, *self.fields]})
 
     async def write(self, piece: bytes, *, more: bool) -> None:
         await self._send({"type": "http.response.body", "body": piece, "more_body": more})

@@ -21,12 +21,13 @@ import orjson
 from modelyard.domain.names import DEFAULT_NAMESPACE
 from modelyard.gateway import messages, repository
 from modelyard.gateway.access import Access
+from modelyard.gateway.dividing import Dividing
 from modelyard.gateway.exchange import CLIENT_GONE, REQUEST_ID, new_request_id, overdue
 from modelyard.gateway.holding import until_it_serves
 from modelyard.gateway.inference import SERVER_METADATA, described, forward, settled_metadata
 from modelyard.gateway.messages import MESSAGES
 from modelyard.gateway.metrics import GatewayMetrics
-from modelyard.gateway.problems import Refusal, body_too_large, model_not_found, unauthenticated
+from modelyard.gateway.problems import Header, Refusal, body_too_large, model_not_found, unauthenticated
 from modelyard.gateway.proxy import Proxy
 from modelyard.gateway.routes import NotServing
 from modelyard.gateway.served import RouteTable, ServedModel, Wanted
@@ -76,6 +77,11 @@ class Call:
         self.namespace = str(metadata.get(_NAMESPACE, DEFAULT_NAMESPACE))
         given = str(metadata.get("x-request-id", "")).encode()
         self.id = (given if REQUEST_ID.match(given) else new_request_id()).decode()
+        # What :mod:`modelyard.gateway.dividing` asks and says.
+        self.headers = {name.encode(): value.encode() for name, value in metadata.items() if isinstance(value, str)}
+        self.status = 0
+        self.fields: tuple[Header, ...] = ()
+        self.asked: tuple[dict[str, Any], Buffer] | None = None
 
     @property
     def connection(self) -> Call:
@@ -93,6 +99,7 @@ class InferenceService(grpc.GenericRpcHandler):
         self._proxy = proxy
         self._metrics = metrics
         self._is_closing = is_closing
+        self._dividing = Dividing(routes)
         self._handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             # Unary on the wire: this form lets the message be waited for by a clock.
             f"/{SERVICE}/{name}": grpc.stream_unary_rpc_method_handler(self._unary(name, answer))
@@ -208,10 +215,25 @@ class InferenceService(grpc.GenericRpcHandler):
     # ---------------------------------------------------------------- inference
 
     async def _infer(self, call: Call, message: Any) -> bytes:
-        """One inference, counted."""
+        """One inference, by the arm that is chosen where there are several."""
         model = self._model(call, message.model_name)
+        answers: list[bytes] = []
+
+        async def infer(chosen: ServedModel, generation: int | None) -> None:
+            answers.append(await self._infer_by(call, chosen, generation, message))
+
+        if model.divided and not message.model_version:
+            await self._dividing.answer(call, model, infer)
+            told = [(name.decode(), value.decode()) for name, value in call.fields]
+            call.context.set_trailing_metadata((("x-request-id", call.id), *told))
+        else:
+            await infer(model, None)
+        return answers[0]
+
+    async def _infer_by(self, call: Call, model: ServedModel, generation: int | None, message: Any) -> bytes:
+        """One inference, counted."""
         try:
-            head, content = await self._ask(call, model, message)
+            head, content = await self._ask(call, model, generation, message)
         except Refusal as refusal:
             model.refuse(refusal)
             if refusal.status == 504:
@@ -222,13 +244,14 @@ class InferenceService(grpc.GenericRpcHandler):
             left = call.context.time_remaining()
             model.stats.count(504 if left is not None and left <= 0 else CLIENT_GONE)
             raise
+        call.status = head.status
         model.stats.count(head.status)
         model.stats.observe(monotonic() - call.began)
         if head.status != 200:
             raise _refused_by_worker(head.status, content)
         return messages.response(head, content, raw=bool(message.raw_input_contents) or not message.inputs)
 
-    async def _ask(self, call: Call, model: ServedModel, message: Any) -> tuple[Head, Buffer]:
+    async def _ask(self, call: Call, model: ServedModel, generation: int | None, message: Any) -> tuple[Head, Buffer]:
         timeout, version = model.route.request_timeout, message.model_version or None
         # What it is on the wire, nearly; what HTTP has as a body is of that size.
         if message.ByteSize() > model.route.max_body:
@@ -237,7 +260,7 @@ class InferenceService(grpc.GenericRpcHandler):
         await until_it_serves(call, model, version)
         try:
             async with asyncio.timeout(timeout - (monotonic() - call.began)):
-                wanted = _worker(model, message.model_version)
+                wanted = _worker(model, message.model_version)._replace(generation=generation)
                 model.admit(wanted)
                 try:
                     return await self._ask_worker(call, model, wanted, message)
@@ -252,6 +275,7 @@ class InferenceService(grpc.GenericRpcHandler):
         if wanted.version is not None:
             params["version"] = wanted.version
         head = pack(Head("infer", 0, params))
+        call.asked = params, body
         while True:
             try:
                 return await forward(model, wanted, head, body)

@@ -75,6 +75,7 @@ async def _ask(exchange: Exchange, model: ServedModel, wanted: Wanted, form: str
         length = params.get("header_length")
         if length is not None and length > len(content) and "encoding" not in params:
             raise bad_header_length(f"is {length}, but the body has {len(content)} bytes")
+        exchange.asked = params, content
         while True:
             try:
                 return await forward(model, wanted, pack(Head("infer", 0, params)), content)

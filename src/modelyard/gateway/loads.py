@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from itertools import islice
 from time import monotonic
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 from uuid import uuid4
 
 # Seconds between two reports, and from a report to one that a request has begun to wait: many models woken
@@ -22,17 +22,25 @@ _AT_ONCE: Final = 0.02
 _REMEMBERED: Final = 8
 
 
+class Readable(Protocol):
+    """Counts that are told as they are."""
+
+    def read(self) -> dict[str, Any]: ...
+
+
 class Meter:
     """Counts of one model. ``requests`` went to an instance, ``in_flight`` of them are there now,
     ``waiting`` are held until there is one."""
 
-    __slots__ = ("_busy", "_changed_at", "_loads", "in_flight", "requests", "round", "uid", "waiting")
+    __slots__ = ("_busy", "_changed_at", "_loads", "arms", "in_flight", "requests", "round", "uid", "waiting")
 
     def __init__(self, loads: Loads, uid: str) -> None:
         self.uid = uid
         self.requests = 0
         self.in_flight = 0
         self.waiting = 0
+        # What else is told of the model, if there is anything.
+        self.arms: Mapping[Any, Readable] = {}
         # The last one of Loads' rounds in which something of this has changed.
         self.round = 0
         self._loads = loads
@@ -60,6 +68,10 @@ class Meter:
         if self.round != self._loads.round:
             self._loads.note(self)
 
+    def changed(self) -> None:
+        """Something was counted of its arms."""
+        self._loads.note(self)
+
     def wait(self, waiting: int) -> None:
         """So many requests are held now."""
         begins = waiting > 0 and self.waiting == 0
@@ -71,6 +83,7 @@ class Meter:
     def read(self, now: float) -> dict[str, Any]:
         """The counts at ``now`` (time.monotonic), as the control process is told them."""
         since = now - self._changed_at
+        arms = {"arms": [arm.read() for arm in self.arms.values()]} if self.arms else {}
         return {
             "uid": self.uid,
             "requests": self.requests,
@@ -78,6 +91,7 @@ class Meter:
             "in_flight": self.in_flight,
             "waiting": self.waiting,
             "quiet": 0.0 if self.in_flight else since,
+            **arms,
         }
 
 

@@ -7,9 +7,9 @@ library writes the exposition when somebody asks for it.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -44,6 +44,16 @@ class ModelStats:
         self.total += seconds
 
 
+class MeasuredArm(Protocol):
+    """One arm of a model's traffic: ``kind`` is revision, model or shadow. ``missed`` counts requests that were meant
+    for it and did not go to it, by why."""
+
+    kind: str
+    name: str
+    stats: ModelStats
+    missed: dict[str, int]
+
+
 class Measured(Protocol):
     """A model as its metrics are read."""
 
@@ -57,6 +67,10 @@ class Measured(Protocol):
     @property
     def waiting(self) -> int:
         """Requests that are held until an instance is there."""
+
+    @property
+    def arms(self) -> Mapping[Any, MeasuredArm]:
+        """The arms of its traffic, if it has several."""
 
     def by_instance(self) -> Iterable[tuple[str, int]]:
         """Requests in flight by instance id."""
@@ -97,14 +111,12 @@ class GatewayMetrics(Collector):
             labels = list(model.labels)
             for code, count in sorted(model.stats.codes.items()):
                 total.add_metric([*labels, str(code)], count)
-            bounds = [*map(str, BOUNDS), "+Inf"]
-            latency.add_metric(
-                labels, list(zip(bounds, accumulate(model.stats.buckets), strict=True)), model.stats.total
-            )
+            latency.add_metric(labels, _cumulated(model.stats), model.stats.total)
             for instance, count in model.by_instance():
                 in_flight.add_metric([*labels, instance], count)
             waiting.add_metric(labels, model.waiting)
             wakes.add_metric(labels, model.stats.wakes)
+        yield from _arm_metrics(self._models())
         refused = CounterMetricFamily(
             "modelyard_gateway_requests_refused", "Requests that the gateway answered itself.", labels=("reason",)
         )
@@ -115,6 +127,32 @@ class GatewayMetrics(Collector):
     def text(self, others: str = "") -> bytes:
         """The exposition (text format 0.0.4), with another process's appended."""
         return merge(generate_latest(self._registry).decode(), others).encode()
+
+
+def _arm_metrics(models: Iterable[Measured]) -> Iterator[Metric]:
+    names = ("namespace", "model", "kind", "arm")
+    total = CounterMetricFamily(
+        "model_arm_inference", "Requests by arm of a model's traffic and HTTP status.", labels=(*names, "code")
+    )
+    latency = HistogramMetricFamily(
+        "model_arm_latency_seconds", "From the request's head to its answer, by arm.", labels=names
+    )
+    missed = CounterMetricFamily(
+        "model_arm_missed", "Requests meant for an arm that did not go to it.", labels=(*names, "reason")
+    )
+    for model in models:
+        for arm in model.arms.values():
+            labels = [*model.labels, arm.kind, arm.name]
+            for code, count in sorted(arm.stats.codes.items()):
+                total.add_metric([*labels, str(code)], count)
+            latency.add_metric(labels, _cumulated(arm.stats), arm.stats.total)
+            for reason, count in sorted(arm.missed.items()):
+                missed.add_metric([*labels, reason], count)
+    yield from (total, latency, missed)
+
+
+def _cumulated(stats: ModelStats) -> list[tuple[str, int]]:
+    return list(zip([*map(str, BOUNDS), "+Inf"], accumulate(stats.buckets), strict=True))
 
 
 def merge(first: str, second: str) -> str:

@@ -60,13 +60,35 @@ class Hold(msgspec.Struct, frozen=True):
     timeout: float
 
 
+class Canary(msgspec.Struct, frozen=True):
+    """Of the requests ``percent`` per cent go to instances of generation ``after``, the others to those of ``before``.
+    ``mark`` says of what step of the rollout the counts are."""
+
+    before: int
+    after: int
+    percent: float
+    mark: int
+
+
+class Traffic(msgspec.Struct, frozen=True):
+    """Other models of the namespace, by name, that get some per cent of the requests (``split``) or copies of them
+    (``shadow``). ``by`` (none, header, cookie) and ``name`` say what tells callers apart."""
+
+    split: dict[str, float] = {}
+    shadow: dict[str, float] = {}
+    by: str = "none"
+    name: str = ""
+    set_cookie: bool = False
+
+
 class Route(msgspec.Struct, kw_only=True, frozen=True):
     """What the control process says of one model (``run/routes/<uid>.json``, and ``set_route``).
 
     ``generation`` is what the model is steered to: during a rollout ``instances`` (by id, those that may
     serve) are of others too. ``request_timeout`` is in seconds, ``max_body`` in bytes, ``max_queue`` in
     requests that may run or wait at once. Without ``hold`` no request waits for an instance. ``repeatable``: the
-    model changes nothing, so a request whose instance was lost may be asked of another.
+    model changes nothing, so a request whose instance was lost may be asked of another. With ``canary`` or
+    ``traffic`` not all requests go the same way.
     """
 
     uid: str
@@ -83,6 +105,8 @@ class Route(msgspec.Struct, kw_only=True, frozen=True):
     metadata: dict[str, Any] = {}
     hold: Hold | None = None
     repeatable: bool = False
+    canary: Canary | None = None
+    traffic: Traffic | None = None
 
     @property
     def wakes(self) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from modelyard.domain.states import State
+from modelyard.gateway.arms import REVISION, Arms
 from modelyard.gateway.loads import Loads, Meter
 from modelyard.gateway.metrics import ModelStats
 from modelyard.gateway.problems import (
@@ -29,6 +31,7 @@ from modelyard.gateway.problems import (
 from modelyard.gateway.routes import (
     CLOSED_STATES,
     DRAINING_STATES,
+    Canary,
     Instance,
     InvalidRoute,
     NotServing,
@@ -45,10 +48,11 @@ _SHUN: Final = 0.25
 
 class Wanted(NamedTuple):
     """Which instances a request may go to: workers that speak frames, or servers that users brought; those
-    of any generation, or of the one that ``version`` pins."""
+    of any generation, or of the one that ``version`` pins, and rather those of ``generation``."""
 
     server: bool
     version: str | None = None
+    generation: int | None = None
 
 
 class Endpoint:
@@ -81,14 +85,15 @@ class ServedModel:
     """One model's route with its instances, its queue, its counters and who waits for its drain."""
 
     __slots__ = (
-        "_draining", "_held", "_turn", "body_limit", "cut", "endpoints", "finished", "meter", "queued", "refused",
-        "route", "servers", "stats", "workers",
+        "_draining", "_held", "_turn", "arms", "body_limit", "cut", "divided", "endpoints", "finished", "meter",
+        "queued", "refused", "route", "servers", "stats", "workers",
     )  # fmt: skip
 
     def __init__(self, route: Route, meter: Meter) -> None:
         self.route = route
         self.meter = meter
         self.stats = ModelStats()
+        self.arms = meter.arms = Arms()
         # Those that serve, and closed ones with something in flight still.
         self.endpoints: dict[str, Endpoint] = {}
         # Those that serve, by what they speak.
@@ -137,6 +142,10 @@ class ServedModel:
         before = self.route.state
         self.route = route
         self.body_limit = BodyLimit(route.max_body, "limits.max_body of the model")
+        self.arms.agree(route)
+        # Not all of its requests go the same way (see modelyard.gateway.dividing).
+        traffic = route.traffic
+        self.divided = route.canary is not None or (traffic is not None and bool(traffic.split or traffic.shadow))
         wanted = {} if route.state in CLOSED_STATES else route.instances
         for endpoint in list(self.endpoints.values()):
             endpoint.open = wanted.get(endpoint.id) == endpoint.instance
@@ -278,11 +287,20 @@ class ServedModel:
             choices = [e for e in choices if e not in tried]
             if not choices:
                 raise instance_unreachable(self.route.name) if tried and self.serves else self.unavailable(wanted)
+            if self.route.canary is not None and wanted.version is None:
+                choices = self._of_revision(self.route.canary, choices, wanted.generation)
             chosen = self._least_loaded(choices)
         chosen.in_flight += 1
         if not probe:
             self.meter.begin(again=bool(tried))
         return chosen
+
+    @staticmethod
+    def _of_revision(canary: Canary, choices: list[Endpoint], generation: int | None) -> list[Endpoint]:
+        """Those of the canary's revision that is wanted, or is drawn; all, where none of them can be asked."""
+        if generation is None:
+            generation = canary.after if random.random() * 100 < canary.percent else canary.before
+        return [e for e in choices if e.instance.generation == generation] or choices
 
     def _least_loaded(self, choices: list[Endpoint]) -> Endpoint:
         now = time.monotonic()
@@ -296,6 +314,9 @@ class ServedModel:
         endpoint.in_flight -= 1
         if not probe:
             self.meter.end()
+        if cut and (arm := self.arms.get((REVISION, str(endpoint.instance.generation)))) is not None:
+            # Counted here: the request may be answered by an instance of another revision.
+            arm.errors += 1
         if not endpoint.open:
             if not self.serves:
                 self.finished += answered

@@ -82,6 +82,7 @@ from modelyard.api.schemas.signing import (
 from modelyard.api.schemas.spec import Spec
 from modelyard.api.schemas.status import (
     Artifact,
+    CanaryStatus,
     Condition,
     Endpoints,
     Failure,
@@ -98,16 +99,20 @@ from modelyard.api.schemas.status import (
     Transition,
     Waiting,
 )
+from modelyard.api.schemas.traffic import ArmComparison, ArmReport, SetPercent, TrafficReport
 from modelyard.api.schemas.transfers import Transfer, TransferError
 
 __all__ = [
     "Alias",
     "AliasMove",
     "Amount",
+    "ArmComparison",
+    "ArmReport",
     "Artifact",
     "Cache",
     "CachedFolder",
     "CachedVersion",
+    "CanaryStatus",
     "ClearFindings",
     "Cleared",
     "Collected",
@@ -177,6 +182,7 @@ __all__ = [
     "RollBack",
     "RolloutStatus",
     "Scale",
+    "SetPercent",
     "SetSignaturePolicy",
     "Shortage",
     "SignVersion",
@@ -196,6 +202,7 @@ __all__ = [
     "TensorDifference",
     "TensorSignature",
     "Touched",
+    "TrafficReport",
     "Transfer",
     "TransferError",
     "Transition",

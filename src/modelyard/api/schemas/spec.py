@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from modelyard.api.schemas.base import Duration, Flag, In, Size, Whole
-from modelyard.domain.spec import BackendName, Engine, Follow, Metric, ModelType, Preempt, Strategy
+from modelyard.domain.spec import BackendName, Engine, Follow, Metric, ModelType, Preempt, StickyBy, Strategy
 
 
 class Resources(In):
@@ -57,6 +57,20 @@ class Probe(In):
     timeout: Duration = 30.0
 
 
+class Canary(In):
+    """The new revision gets a growing share of the requests, and goes back by itself where it does worse than the old
+    one."""
+
+    steps: list[Whole] = Field(
+        default_factory=lambda: [5, 25, 50], description="Per cent of the requests, one step after the other."
+    )
+    interval: Duration = Field(60.0, description="Each step takes so long at least.")
+    min_requests: Whole = Field(50, description="A step is judged by so many requests to the new revision at least.")
+    max_wait: Duration = Field(3600.0, description="A step waits for them for so long at most.")
+    max_error_rate: float = Field(0.02, description="Share of server errors above the old revision's that goes back.")
+    max_latency_ratio: float = Field(1.5, description="95th percentile over the old revision's that goes back.")
+
+
 class Rollout(In):
     """How instances are replaced."""
 
@@ -65,6 +79,33 @@ class Rollout(In):
     )
     progress_deadline: Duration = Field(600.0, description="Without progress for so long it goes back.")
     probe: Probe | None = None
+    canary: Canary | None = Field(None, description="Needs room for new instances beside the old ones.")
+
+
+class SplitArm(In):
+    model: str = Field(description="A model of the same namespace.")
+    weight: float = Field(description="Per cent of the requests.")
+
+
+class Shadow(In):
+    model: str = Field(description="A model of the same namespace; what it answers is counted and dropped.")
+    percent: float = Field(100.0, description="Per cent of the requests that it gets a copy of.")
+
+
+class Sticky(In):
+    """The same caller stays with the same arm."""
+
+    by: StickyBy = Field(StickyBy.NONE, description="What tells callers apart.")
+    name: str = Field("", description="The header's or the cookie's name.")
+    set_cookie: Flag = Field(False, description="Give a cookie to callers who bring none.")
+
+
+class Traffic(In):
+    """Where requests go besides to the model itself. An arm that does not serve leaves its share to the model."""
+
+    split: list[SplitArm] = Field(default_factory=list, description="What is left of 100 per cent stays here.")
+    sticky: Sticky = Field(default_factory=Sticky)
+    shadow: list[Shadow] = Field(default_factory=list)
 
 
 class HealthCheck(In):
@@ -112,6 +153,7 @@ class Spec(In):
     features: Features = Field(default_factory=Features)
     autoscaling: Autoscaling = Field(default_factory=Autoscaling)
     rollout: Rollout = Field(default_factory=Rollout)
+    traffic: Traffic = Field(default_factory=Traffic)
     priority: Whole = Field(0, description="Who comes first in the queue: the highest.")
     preempt: Preempt = Field(Preempt.NEVER, description="Whom it may take the place of where it does not fit.")
     pin: Flag = Field(False, description="It never gives up its place to others.")

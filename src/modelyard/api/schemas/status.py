@@ -83,6 +83,16 @@ class Waiting(BaseModel):
     holders: list[ModelRef] = Field(description="Models that hold of it.")
 
 
+class CanaryStatus(BaseModel):
+    """How far the canary of a rollout has come. Its numbers are in the model's `traffic`."""
+
+    percent: int = Field(description="Of the requests, that go to the new revision.")
+    wanted: int = Field(description="Other than `percent` while the instances for it are not ready.")
+    since: datetime
+    next_percent: int | None = Field(description="The step after this one; null: the rest is replaced.")
+    next_at: datetime | None = Field(description="Not before; null while it waits for instances, or is paused.")
+
+
 class RolloutStatus(BaseModel):
     """The replacement of the instances of one revision by those of another (or the same, launched anew)."""
 
@@ -95,6 +105,7 @@ class RolloutStatus(BaseModel):
     ready: int = Field(description="New instances that are ready.")
     paused: bool
     forced: bool
+    canary: CanaryStatus | None = Field(description="Null without one, and once it is promoted.")
 
 
 class Scale(BaseModel):

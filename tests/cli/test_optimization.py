@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,8 +49,8 @@ def test_a_quantized_version_stands_beside_its_parent_with_what_both_are_worth(
     assert metrics["size"] < metrics["original/size"] == source.stat().st_size
     assert all(metrics[f"{of}latency_p50_ms"] > 0 for of in ("", "original/"))
     assert client.registry.get("net").latest == "1.4.2", "nobody gets it who does not name it"
-    again = yard.json("quantize", "net@1.4.2", *QUICK)["version"]
-    assert (again["version"], again["labels"]["compared_on"]) == ("1.4.3-int8", "random"), "the same bytes"
+    again = yard.json("quantize", "net@1.4.2", *QUICK)
+    assert (again["version"], again["published"]) == (version, False), "of the same bytes: what is said of it stays"
     client.registry.set_alias("net", "stable", "1.4.3-int8")
     yard.ok("deploy", "served-small", "net@stable")
     x, y = making.digits()
@@ -70,6 +72,70 @@ def test_a_version_that_loses_too_much_is_marked_and_aliases_refuse_it(
     assert yard.run("alias", "set", "lossy", "stable", "1.0.1-fp16", "--force").returncode == 7, "without a reason"
     yard.ok("alias", "set", "lossy", "stable", "1.0.1-fp16", "--force", "--reason", "for a demo")
     assert next(iter(client.registry.alias_history("lossy", "stable"))).reason == "for a demo"
+
+
+def test_what_was_measured_of_a_version_stays_whatever_limit_it_is_quantized_with_again(
+    yard: Yard, tmp_path: Path, client: Modelyard
+) -> None:
+    making.saved(making.dense(scale=1e7), tmp_path / "model.onnx")
+    for name, (first, second) in {"strict": ("0.01", "1"), "loose": ("1", "0.01")}.items():
+        yard.ok("push", str(tmp_path / "model.onnx"), f"{name}@1.0.0")
+        fp16 = ("quantize", name, "--method", "fp16", *QUICK, "--max-accuracy-drop")
+        done = yard.run(*fp16, first)
+        assert (done.returncode, "real rows first" in done.stderr) == ((4, True) if name == "strict" else (0, False))
+        before = client.registry.version(name, "1.0.1-fp16")
+        again = yard.run(*fp16, second)
+        said = (
+            rf"{name}@1\.0\.1-fp16 is there already, .* and a limit of {first} on random rows\. Nothing was changed\."
+        )
+        assert re.search(said, again.stderr)
+        assert again.returncode == 4, "it is marked, or what was measured now is past the limit"
+        assert client.registry.version(name, "1.0.1-fp16").raw == before.raw
+        assert len(list(client.registry.versions(name))) == 2
+    with pytest.raises(Refused, match="worse than its original"):
+        client.registry.set_alias("strict", "stable", "1.0.1-fp16")
+    assert yard.json(*fp16, "1", "--version", "1.0.2-own")["version"]["metrics"]["accuracy_drop_limit"] == 1
+
+
+def test_an_error_that_grows_is_said_to_rise(yard: Yard, tmp_path: Path) -> None:
+    random = np.random.default_rng(2)
+    weight, x = (random.standard_normal(shape).astype(np.float32) for shape in ((64, 1), (32, 64)))
+    nodes = [onnx.helper.make_node("MatMul", ["x", "w"], ["y"])]
+    source = making.saved(making.model_of(nodes, ["n", 64], ["n", 1], {"w": weight}), tmp_path / "net.onnx")
+    np.savez(tmp_path / "rows.npz", x=x, labels=(x @ weight).ravel() + 1e-3)
+    done = yard.run("quantize", str(source), "--evaluation", str(tmp_path / "rows.npz"), *QUICK)
+    assert re.search(r"Its rmse rises by [\d.e+]+ of the original's, past the limit of 0\.01\.", done.stderr)
+    assert (done.returncode, "real rows" in done.stderr) == (4, False)
+    assert "Note: it is larger than the original" in done.stdout, "so few weights are outweighed by what they need"
+    assert re.search(r"^rmse .* \+[\d.]+%$", done.stdout, re.MULTILINE), "as latency and size have it"
+
+
+def test_a_model_of_the_wrong_kind_or_name_is_told_what_to_do(yard: Yard, tmp_path: Path) -> None:
+    source = making.saved(making.dense(), tmp_path / "net.onnx")
+    (tmp_path / "model.skops").write_bytes(b"PK")
+    yard.ok("push", str(source), "as-onnx@1.0.0")
+    yard.ok("deploy", "only-served", str(source), "--no-wait")
+    cases = [
+        (("quantize", str(tmp_path / "model.skops")), 7, "model.skops is a skops file, not ONNX", "modelyard convert"),
+        (("convert", str(source)), 7, "net.onnx is ONNX already", "modelyard quantize"),
+        (("convert", "as-onnx"), 7, "net.onnx is ONNX already", "modelyard quantize"),
+        (("quantize", "only-served"), 3, "only-served is deployed, not registered", f"Give its file: {source}"),
+        (("tune", "nobody"), 3, "Neither a registered nor a served model is called 'nobody'", "modelyard list -A"),
+    ]
+    for command, code, message, hint in cases:
+        done = yard.run(*command)
+        assert (done.returncode, message in done.stderr, hint in done.stderr) == (code, True, True), done.stderr
+
+
+def test_what_the_guide_makes_to_try_is_quantized_by_its_first_command(yard: Yard, tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "optimization.md").read_text()
+    program = guide.split("```python\n")[1].split("```")[0]
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, timeout=60)
+    first = next(line for line in guide.splitlines() if line.startswith("modelyard quantize"))
+    yard.ok("push", str(tmp_path / "digits.onnx"), "pat@1.4.2")
+    words = first.partition("#")[0].replace("labelled.npz", str(tmp_path / "labelled.npz")).split()
+    made = yard.json(*words[1:], *QUICK)
+    assert (made["version"]["version"], made["score"]["metric"]) == ("1.4.3-int8", "accuracy")
 
 
 def test_weights_beside_a_model_are_replaced_by_the_new_ones_alone(yard: Yard, tmp_path: Path) -> None:
@@ -94,11 +160,25 @@ def test_a_file_is_quantized_beside_itself_or_not_at_all(yard: Yard, tmp_path: P
     assert "calibration.z: The model has no input 'z'" in wrong.stderr
     assert f"{tmp_path / 'net.int8.onnx'} is written" in yard.ok("quantize", str(source), *QUICK)
     assert yard.run("quantize", str(source)).returncode == 4, "it is there already"
+    for option, command in (("--max-accuracy-drop", "quantize"), ("--tolerance", "convert")):
+        assert yard.run(command, str(source), option, "nan").returncode == 2
     lossy = making.saved(making.dense(scale=1e7), tmp_path / "lossy.onnx")
     refused = yard.run("quantize", str(lossy), "--method", "fp16", *QUICK)
     assert (refused.returncode, "Nothing is written" in refused.stderr) == (4, True)
     assert not (tmp_path / "lossy.fp16.onnx").exists()
     assert leftovers(tmp_path) == []
+
+
+def test_weights_beside_a_file_are_replaced_only_by_force(yard: Yard, tmp_path: Path) -> None:
+    source = making.saved(making.dense(256), tmp_path / "net.onnx", apart=True)
+    made, apart = tmp_path / "new.onnx", tmp_path / "new.onnx.data"
+    apart.write_bytes(b"another model's")
+    options = ("--to", str(made), *QUICK)
+    refused = yard.run("quantize", str(source), *options)
+    assert (refused.returncode, f"{apart} is there already" in refused.stderr) == (4, True)
+    assert (apart.read_bytes(), made.exists()) == (b"another model's", False)
+    yard.ok("quantize", str(source), *options, "--force")
+    assert apart.read_bytes() != b"another model's"
 
 
 def test_an_interrupt_publishes_nothing_and_leaves_nothing(
@@ -132,6 +212,8 @@ def test_a_converted_estimator_becomes_a_version_that_tells_what_it_comes_from(y
     assert (version["metrics"]["agreement"], made["file"]) == (1.0, str(to))
     assert version["metrics"]["latency_p50_ms"] < version["metrics"]["original/latency_p50_ms"]
     assert [end.name for end in onnx.load(to).graph.output] == ["label", "probabilities"]
+    again = yard.json("convert", "classic@1.0.0", "--trust", "--register", "classic@1.1.0", *QUICK)
+    assert again["version"] == version, "of the same bytes: what was measured of it stays"
     assert leftovers(tmp_path) == []
 
 
@@ -139,7 +221,9 @@ def test_what_is_better_is_set(yard: Yard, tmp_path: Path, client: Modelyard) ->
     source = making.saved(making.dense(), tmp_path / "net.onnx")
     # One row at a time is so much slower than 64 that no noise hides it.
     yard.ok("deploy", "tuned", str(source), "--option", "batching=false")
-    found = yard.json("tune", "tuned", "--threads", "1", "--max-rows", "1,64", "--duration", "500ms", "--apply")
+    options = ("--threads", "1", "--max-rows", "1,64", "--duration", "500ms")
+    assert "modelyard update tuned --set resources.cpu=1" in yard.ok("tune", "tuned", *options)
+    found = yard.json("tune", "tuned", *options, "--apply")
     assert found["is_better"]
     assert found["gain"] > 0.5
     spec = client.models.get("tuned").raw["spec"]

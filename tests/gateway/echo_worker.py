@@ -37,7 +37,8 @@ class Worker:
         elif head.op == "count":
             respond(Head("", 200, {"cancelled": self.cancelled, "waiting": len(self.timers)}), b"")
         elif self.draining:
-            respond(Head("", 503, {"content_type": "application/problem+json"}), b'{"code":"draining"}')
+            head = Head("", 503, {"content_type": "application/problem+json", "draining": True})
+            respond(head, b'{"code":"draining"}')
         elif str(head.params.get("path", "")).endswith("/ModelInfer"):
             self.infer_tensors(peer, stream, head, body, respond)
         elif "header_length" in head.params:

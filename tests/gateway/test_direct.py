@@ -1,13 +1,27 @@
 """The short way of inference requests must be told from the long one by nothing but its speed."""
 
 import asyncio
+import contextlib
 import json
 import signal
+from unittest.mock import Mock
 
+import psutil
 import pytest
+import uvicorn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.gateway.conftest import TOKEN
+from uvicorn.server import ServerState
+
+from modelyard.gateway import protocol
+from modelyard.gateway.access import Access
+from modelyard.gateway.direct import Direct
+from modelyard.gateway.metrics import GatewayMetrics
+from modelyard.gateway.served import RouteTable
+from modelyard.runtime.frames import Head
+
+WORKER = {"address": "unix:/nowhere", "generation": 3}
 
 
 def request(name, body=b'{"parameters":{"echo":1}}', *fields, length=None, target=None):
@@ -188,3 +202,61 @@ async def test_a_gateway_that_is_stopped_says_so_to_what_does_not_end(own_gatewa
     assert (status, json.loads(body)["code"], fields["connection"]) == (503, "gateway_stopping", "close")
     line.close()
     assert await asyncio.to_thread(own_gateway.process.wait, 10) == 0
+
+
+async def test_a_connection_that_only_sends_known_heads_is_not_taken_for_one_that_sends_none(
+    monkeypatch, tmp_path, make_route
+):
+    """Its first bytes are never parsed, but they are a head."""
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT", 0.05)
+    (tmp_path / "token").write_text(TOKEN)
+    (tmp_path / "m.json").write_text(json.dumps(make_route("m") | {"instances": {"w": WORKER}}))
+    routes = RouteTable()
+    routes.load(tmp_path)
+    peer = Mock(open=True)
+    routes.find("default", "m").workers[0].link.peer = peer
+    direct = Direct(routes, Access(tmp_path / "token"), GatewayMetrics(lambda: routes))
+    monkeypatch.setattr(protocol.FrontProtocol, "direct", direct, raising=False)
+    config = uvicorn.Config(Mock(), http=protocol.FrontProtocol, ws="none", lifespan="off", log_config=None)
+    config.load()
+    for _ in range(2):
+        transport = Mock(**{"is_closing.return_value": False, "get_extra_info.return_value": None})
+        connection = protocol.FrontProtocol(config, ServerState(), {})
+        connection.connection_made(transport)
+        connection.data_received(request("m"))
+        await asyncio.sleep(0.1)
+        transport.close.assert_not_called()
+        take = peer.send.call_args.args[2]
+        take(Head(status=200, params={"content_type": "application/json"}), memoryview(b"{}"))
+        assert transport.write.call_args.args[0].startswith(b"HTTP/1.1 200 OK")
+        connection._unset_keepalive_if_required()
+    assert len(direct._plans) == 1
+
+
+async def test_a_caller_who_does_not_read_its_answers_gets_no_more_of_them(
+    channel, new_worker, name, make_route, gateway
+):
+    worker = new_worker()
+    await channel.set(make_route(name, worker))
+    line = Line(gateway)
+    line.socket.settimeout(1)
+    sent = 0
+    with contextlib.suppress(TimeoutError):
+        while sent < 200:
+            line.send(request(name, b'{"parameters":{"bytes":1000000}}'))
+            sent += 1
+            await asyncio.sleep(0.01)
+    before = psutil.Process(gateway.process.pid).memory_info().rss
+    assert before < 400 * 2**20
+    line.close()
+
+
+@pytest.mark.parametrize("status", [100, 204, 304, 700])
+async def test_a_status_that_is_none_for_an_answer_harms_only_its_own_request(
+    http, channel, worker, name, make_route, status
+):
+    await channel.set(make_route(name, worker))
+    other = asyncio.create_task(infer(http, name, sleep=0.3))
+    found, problem = await infer(http, name, status=status)
+    assert (found, problem["code"]) == (500, "model_error")
+    assert (await other)[0] == 200

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
@@ -15,6 +16,7 @@ from modelyard.gateway.access import Access
 from modelyard.gateway.grpc import InferenceService, listen
 from modelyard.gateway.messages import MESSAGES
 from modelyard.gateway.metrics import GatewayMetrics
+from modelyard.gateway.routes import parse_route
 from modelyard.gateway.served import RouteTable
 from modelyard.runtime import frames
 from modelyard.runtime.frames import Head
@@ -63,6 +65,17 @@ async def refused(call) -> grpc.aio.AioRpcError:
 
 def code_of(error: grpc.aio.AioRpcError) -> str:
     return dict(error.trailing_metadata() or ()).get("modelyard-code", "")
+
+
+@asynccontextmanager
+async def served(tmp_path):
+    """A service in this process, and a channel to it."""
+    routes = RouteTable()
+    service = InferenceService(routes, Access(tmp_path, "secret"), None, GatewayMetrics(lambda: routes), lambda: False)
+    listening = await listen(service, "127.0.0.1", 0, 1000)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{listening.port}") as channel:
+        yield service, channel
+    await listening.server.stop(None)
 
 
 async def test_the_server_says_that_it_lives_without_a_token(client):
@@ -274,13 +287,69 @@ async def test_a_call_without_its_message_is_refused(client):
 
 async def test_a_message_that_does_not_come_is_not_waited_for_for_ever(monkeypatch, tmp_path):
     monkeypatch.setattr("modelyard.gateway.grpc._MESSAGE_TIMEOUT", 0.1)
-    routes = RouteTable()
-    service = InferenceService(routes, Access(tmp_path, "secret"), None, GatewayMetrics(lambda: routes), lambda: False)
-    listening = await listen(service, "127.0.0.1", 0, 1000)
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{listening.port}") as channel:
+    async with served(tmp_path) as (_, channel):
         error = await refused(channel.stream_unary(SERVICE + "ServerLive")())
         assert (error.code(), code_of(error)) == (grpc.StatusCode.DEADLINE_EXCEEDED, "body_timeout")
-    await listening.server.stop(None)
+
+
+async def test_a_stream_in_which_nothing_comes_ends_in_order(monkeypatch, tmp_path):
+    monkeypatch.setattr("modelyard.gateway.grpc._STREAM_TIMEOUT", 0.2)
+    secret = (("authorization", "Bearer secret"),)
+    async with served(tmp_path) as (_, channel):
+        stream = channel.stream_stream(SERVICE + "ModelStreamInfer")(metadata=secret)
+        await stream.write(MESSAGES["ModelInferRequest"](model_name="none").SerializeToString())
+        answers = [MESSAGES["ModelStreamInferResponse"].FromString(answer) async for answer in stream]
+        assert ["has no model 'none'" in answer.error_message for answer in answers] == [True]
+        assert await stream.code() is grpc.StatusCode.OK
+
+
+async def test_no_more_bytes_are_held_than_there_is_room_for(tmp_path):
+    async with served(tmp_path) as (service, channel):
+        client = Client(channel)
+        call = {"method": "ModelReady", "name": "n" * 100, "metadata": (("authorization", "Bearer secret"),)}
+        service.room.size = 50
+        for _ in range(2):
+            error = await refused(client.call(**call))
+            assert (error.code(), code_of(error)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "too_many_bytes")
+        service.room.size = 150
+        for _ in range(2):
+            # What is answered is held no longer.
+            assert code_of(await refused(client.call(**call))) == "model_not_found"
+        service.room.size = 0
+        assert code_of(await refused(client.call(**call))) == "too_many_bytes"
+
+
+async def test_how_long_a_message_took_to_come_is_not_the_models_time(client, channel, worker, name, make_route):
+    await channel.set(make_route(name, worker, request_timeout=0.5))
+    call = client.channel.stream_unary(SERVICE + "ModelInfer")(metadata=TOKEN)
+    await asyncio.sleep(0.7)
+    await call.write(MESSAGES["ModelInferRequest"](model_name=name).SerializeToString())
+    await call.done_writing()
+    assert MESSAGES["ModelInferResponse"].FromString(await call).model_name == worker.id
+
+
+async def test_large_typed_contents_are_answered_as_small_ones_are(client, channel, worker, name, make_route):
+    await channel.set(make_route(name, worker))
+    values = [number / 2 for number in range(70_000)]
+    inputs = [tensor(shape=(len(values),), fp32_contents=values)]
+    answer = await client.call("ModelInfer", model_name=name, inputs=inputs)
+    assert list(answer.outputs[0].contents.fp32_contents) == values
+
+
+def test_whether_any_model_is_public_is_known_without_looking_at_all(make_route):
+    def route(name, **of):
+        return parse_route(json.dumps(make_route(name, **of)).encode())
+
+    routes = RouteTable()
+    routes.set(route("one", uid="1"))
+    assert not routes.any_public
+    routes.set(route("one", uid="1", public=True))
+    assert routes.any_public
+    routes.set(route("one", uid="2"))
+    assert not routes.any_public, "its successor is not"
+    routes.set(route("one", uid="2", public=True))
+    routes.remove("2")
+    assert not routes.any_public
 
 
 async def test_what_is_not_there_is_unimplemented(client):

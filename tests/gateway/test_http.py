@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from modelyard.gateway.app import Kind, parse_target
+from modelyard.gateway.paths import Kind, parse_target
 
 
 def talk(gateway, *pieces: bytes) -> bytes:
@@ -59,6 +59,13 @@ def test_what_is_no_sound_request_gets_one_problem_and_the_door(gateway, text):
     assert head.startswith(b"HTTP/1.1 400 ")
     assert b"connection: close" in head
     assert json.loads(body)["status"] == 400
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+def test_a_body_in_a_coding_that_is_not_understood_is_not_guessed_at(gateway):
+    text = b"POST /v2 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"
+    answer = talk(gateway, text)
+    assert answer.startswith(b"HTTP/1.1 501 ")
     assert answer.count(b"HTTP/1.1") == 1
 
 

@@ -3,18 +3,20 @@
 import contextlib
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.gateway import messages
 from modelyard.gateway.messages import MESSAGES
-from modelyard.gateway.problems import Refusal
+from modelyard.gateway.problems import BodyLimit, Refusal
 from modelyard.runtime import v2
 from modelyard.runtime.errors import RequestError
 from modelyard.runtime.frames import Head
 from modelyard.runtime.signature import DATATYPES, Signature
 from modelyard.runtime.tensors import to_binary
 
+LIMIT = BodyLimit(2**20, "max_body")
 FIELDS = {
     "BOOL": "bool_contents", "INT8": "int_contents", "INT16": "int_contents", "INT32": "int_contents",
     "INT64": "int64_contents", "UINT8": "uint_contents", "UINT16": "uint_contents", "UINT32": "uint_contents",
@@ -49,7 +51,7 @@ def test_tensors_reach_the_worker_and_come_back_as_they_were(tensors, raw):
     ]  # fmt: skip
     parts = [to_binary(array, datatype) for datatype, array in tensors] if raw else []
     message = MESSAGES["ModelInferRequest"](model_name="m", id="7", inputs=inputs, raw_input_contents=parts)
-    body, length = messages.request_body(messages.read("ModelInferRequest", message.SerializeToString()))
+    body, length = messages.request_body(messages.read("ModelInferRequest", message.SerializeToString()), LIMIT)
     request = v2.decode(body, length, Signature())
     assert request.id == "7"
     for index, (_, array) in enumerate(tensors):
@@ -73,6 +75,36 @@ def test_whatever_bytes_come_are_a_message_or_refused(content):
         with contextlib.suppress(Refusal):
             message = messages.read(name, content)
             if name == "ModelInferRequest":
-                body, length = messages.request_body(message)
+                body, length = messages.request_body(message, LIMIT)
                 with contextlib.suppress(RequestError):
                     v2.decode(body, length, Signature())
+
+
+def test_small_numbers_that_grow_past_the_limit_in_binary_form_are_refused():
+    def asked(count):
+        tensor = {"name": "x", "datatype": "INT64", "shape": [count], "contents": {"int64_contents": [1] * count}}
+        return MESSAGES["ModelInferRequest"](inputs=[tensor])
+
+    assert asked(201).ByteSize() < 800
+    body, length = messages.request_body(asked(100), BodyLimit(800, "max_body"))
+    assert len(body) - length == 800
+    with pytest.raises(Refusal) as refused:
+        messages.request_body(asked(101), BodyLimit(800, "max_body"))
+    assert (refused.value.status, refused.value.code) == (413, "body_too_large")
+
+
+def test_many_values_are_rewritten_by_parts_without_loss():
+    values = np.arange(3 * messages._PART + 1)
+    tensor = {"name": "x", "datatype": "INT32", "shape": values.shape, "contents": {"int_contents": values.tolist()}}
+    body, length = messages.request_body(MESSAGES["ModelInferRequest"](inputs=[tensor]), LIMIT)
+    assert body[length:] == values.astype("<i4").tobytes()
+
+
+def test_what_is_asked_of_an_output_and_is_not_to_be_had_is_refused():
+    def asked(name):
+        output = {"name": "y", "parameters": {name: MESSAGES["InferParameter"](int64_param=3)}}
+        return MESSAGES["ModelInferRequest"](outputs=[{"name": "x"}, output])
+
+    messages.request_body(asked("binary_data"), LIMIT)
+    with pytest.raises(Refusal, match=r"outputs\[1\]\.parameters\.classification: there is no such parameter"):
+        messages.request_body(asked("classification"), LIMIT)

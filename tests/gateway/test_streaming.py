@@ -94,3 +94,9 @@ async def test_streams_and_plain_requests_share_a_worker(http, channel, worker, 
 
     found = await asyncio.gather(*(streamed() for _ in range(10)), *(plain() for _ in range(30)))
     assert found == [20] * 10 + [200] * 30
+
+
+async def test_one_piece_may_be_larger_than_what_is_kept_for_slow_callers(http, channel, worker, name, make_route):
+    await channel.set(make_route(name, worker))
+    async with ask(http, name, pieces=2, size=6 * 2**20, pause=0.05) as answer:
+        assert len(await answer.read()) > 12 * 2**20

@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from modelyard.loadtest.asking import post, target
+from modelyard.loadtest.connection import Connection
 from modelyard.loadtest.generator import generator
 from modelyard.loadtest.histogram import Histogram
 from modelyard.loadtest.plan import Ended, Errors, Plan, Slice
@@ -53,6 +54,35 @@ class Load:
 
 async def ok(request: bytes, number: int) -> bytes:
     return OK
+
+
+@pytest.mark.parametrize("rate", [None, 50.0])
+async def test_a_connection_that_is_lost_before_it_is_used_is_made_again(
+    monkeypatch: pytest.MonkeyPatch, rate: float | None
+) -> None:
+    async with serving(ok) as server:
+        load = Load(plan(server, connections=1, rate=rate))
+        opened, lost = load.generator._opened, []
+
+        async def losing(connection: Connection) -> Connection:
+            await opened(connection)
+            if not lost:
+                lost.append(connection)
+                connection.connection_lost(None)
+            return connection
+
+        await load.generator.connect()
+        monkeypatch.setattr(load.generator, "_opened", losing)
+        running = asyncio.create_task(load.generator.run(time.perf_counter_ns()))
+        while not load.generator._latencies.count:
+            await asyncio.sleep(0)
+        load.generator._connections[0].abort()
+        while not lost:
+            await asyncio.sleep(0)
+        before = load.generator._latencies.count
+        ended = await running
+        assert ended.reconnected == 1
+        assert load.latencies.count > before, "it went on with the one after"
 
 
 async def test_every_answer_is_counted_once_and_so_is_every_byte() -> None:

@@ -66,6 +66,36 @@ def test_weights_that_lie_beside_a_model_do_so_afterwards(tmp_path: Path, method
     assert done.size < done.size_before * 0.6
 
 
+def test_shapes_that_cannot_be_inferred_leave_nothing_in_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = {"w": np.eye(64, dtype=np.float32)}
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"]),
+        # Symbolic inference does not know it.
+        helper.make_node("Normalizer", ["h"], ["n"], domain="ai.onnx.ml", norm="L2"),
+        helper.make_node("MatMul", ["n", "w"], ["y"]),
+    ]
+    model = making.model_of(nodes, ["n", 64], ["n", 64], weights)
+    model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 1))
+    source = making.saved(model, tmp_path / "net.onnx")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    done, _ = quantized(source, Method.DYNAMIC_INT8)
+    assert done.quantized == {"MatMulInteger": 2}
+    assert (Path.cwd(), list(Path.cwd().iterdir())) == (tmp_path / "here", [])
+
+
+@pytest.mark.parametrize("method", [Method.DYNAMIC_INT8, Method.FP16])
+def test_files_in_the_current_folder_are_in_nobodys_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: Method
+) -> None:
+    source = making.saved(making.dense(256), tmp_path / "net.onnx", apart=True)
+    monkeypatch.chdir(tmp_path)
+    _, made = quantized(source, method)
+    assert made.with_name("net.onnx.data").is_file()
+
+
 def test_convolutions_take_measured_ranges(tmp_path: Path) -> None:
     source = making.saved(making.convolution(), tmp_path / "net.onnx")
     done, made = quantized(source, Method.STATIC_INT8, calibration=rows(tmp_path / "rows.npz", 50, 1, 8, 8))

@@ -73,6 +73,36 @@ def test_a_process_that_is_killed_is_an_error_that_says_so(tmp_path: Path) -> No
         run(quantizing(tmp_path), jobs.Quantized, killed)
 
 
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGSEGV, "signal 11"), (None, "exit code 3")])
+def test_how_a_process_ended_is_told_though_its_words_ended_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int | None, said: str
+) -> None:
+    end = f"os.kill(os.getpid(), {number:d})" if number else "os._exit(3)"
+    program = tmp_path / "python"
+    program.write_text(f"#!{sys.executable}\nimport os, time\nos.close(1)\ntime.sleep(0.2)\n{end}\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(JobFailed, match=said):
+        run(measuring(tmp_path), jobs.Trials)
+
+
+def test_a_result_that_is_no_number_is_the_jobs_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "python"
+    told = '{"result": {"batches": true, "found": [{"batch": 1, "callers": 1, "rate": null, "latency": null}]}}'
+    program.write_text(f"#!{sys.executable}\nprint({told!r})\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(JobFailed, match="a number of the result is not finite"):
+        run(measuring(tmp_path), jobs.Trials)
+
+
+def test_what_lies_in_the_current_folder_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "csv.py").write_text("raise SystemExit(9)")
+    (tmp_path / "modelyard.py").write_text("raise SystemExit(9)")
+    monkeypatch.chdir(tmp_path)
+    assert run(measuring(tmp_path), jobs.Trials).batches
+
+
 def test_a_job_ends_with_whoever_asked_for_it(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "modelyard.optimization"], stdin=subprocess.PIPE, stdout=subprocess.PIPE

@@ -565,7 +565,7 @@ async def test_an_alias_moves_to_a_version_that_loses_too_much_only_by_force_and
     await publish_measured(shelves, "1.0.1-int8", 0.05)
     await publish_measured(shelves, "1.0.1-fp16", 0.01)
     said = await refused("accuracy_drop", shelves.move("stable", "1.0.1-int8"))
-    assert "its accuracy drops by 0.05, past the limit of 0.01" in said
+    assert "it is worse than its original by 0.05, past the limit of 0.01" in said
     assert await shelves.move("stable", "1.0.1-fp16") == "1.0.1-fp16", "to the limit is not past it"
     by = By(actor="tester")
     with pytest.raises(InvalidRequest) as unsaid:
@@ -575,7 +575,7 @@ async def test_an_alias_moves_to_a_version_that_loses_too_much_only_by_force_and
     event = (await shelves.events())[-1]
     assert (event.data["forced"], event.reason) == (True, "a test")
     assert event.message == (
-        "pat@stable is now 1.0.1-int8, although its accuracy drops by 0.05, past the limit of 0.01."
+        "pat@stable is now 1.0.1-int8, although it is worse than its original by 0.05, past the limit of 0.01."
     )
     assert await shelves.move("stable", "1.0.1-int8") == "1.0.1-int8", "it is there already"
     moves = (await shelves.catalog.history("default", "pat", "stable")).items

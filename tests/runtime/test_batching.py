@@ -211,6 +211,23 @@ async def test_a_model_that_fails_to_say_whether_rows_may_run_together_runs_them
     assert set(model.runs) == {1}
 
 
+async def test_a_request_that_fills_a_batch_is_answered_at_once_and_cannot_be_taken_back() -> None:
+    plane = Plane(Doubling(max_rows=2, max_delay=30.0))
+    answered: list[Answer] = []
+    assert plane.submit(call([[1]]), answered.append) is not None
+    assert plane.submit(call([[2]]), answered.append) is None
+    assert [values(answer) for answer in answered] == [[2], [4]]
+
+
+async def test_requests_that_cannot_be_compared_are_answered_alone() -> None:
+    model = Doubling()
+    deep: Any = 1
+    for _ in range(300):
+        deep = [deep]
+    answers = await Plane(model).together(call([[1]]), call([[2]], parameters={"deep": deep}), call([[3]]))
+    assert [values(answer) for answer in answers] == [[2], [4], [6]]
+
+
 @pytest.mark.parametrize("count", [2, 8])
 async def test_with_a_delay_requests_wait_for_others_until_there_are_enough(count: int) -> None:
     model = Doubling(max_rows=8, max_delay=0.2 if count == 2 else 30.0)

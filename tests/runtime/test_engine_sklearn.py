@@ -13,12 +13,17 @@ import joblib
 import numpy as np
 import pytest
 import skops.io
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.cluster import KMeans
+from sklearn.compose import ColumnTransformer
+from sklearn.feature_selection import SelectKBest, f_regression
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler, scale
 
 from modelyard.runtime import engines, v2
-from modelyard.runtime.engines.base import LoadOptions, SyncModel
+from modelyard.runtime.engines.base import Batching, LoadOptions, SyncModel
+from modelyard.runtime.engines.sklearn import SklearnModel
 from modelyard.runtime.errors import LoadFailure, RequestError
 from modelyard.runtime.signature import TensorSpec
 
@@ -74,6 +79,36 @@ def test_only_the_outputs_asked_for_are_computed(home: Path) -> None:
     assert list(model.predict({"input": X}, ("label",), {})) == ["label"]
 
 
+class Centering(BaseEstimator, TransformerMixin):
+    """Of somebody's own; looks at all rows."""
+
+    def fit(self, x: Any, y: Any = None) -> Any:
+        self.fitted_ = True
+        return self
+
+    def transform(self, x: Any) -> Any:
+        return x - x.mean(axis=0)
+
+
+@pytest.mark.parametrize(
+    ("first", "rows"),
+    [
+        (StandardScaler(), 64),
+        (SelectKBest(f_regression, k=2), 64),
+        (OneHotEncoder(dtype=np.float32, handle_unknown="ignore"), 64),
+        (FunctionTransformer(), 64),
+        (Centering(), 0),
+        (FunctionTransformer(np.linalg.norm), 0),
+        (FunctionTransformer(scale), 0),
+        (ColumnTransformer([("all", make_pipeline(Centering()), [0, 1, 2])]), 0),
+    ],
+)
+def test_only_what_is_known_to_predict_row_by_row_is_given_rows_of_several_requests(first: Any, rows: int) -> None:
+    model = SklearnModel(make_pipeline(first, LinearRegression()), ".skops", 1)
+    assert model.rows_together(Batching()) == rows
+    assert model.rows_together(Batching(max_rows=8, chosen=True)) == 8
+
+
 def test_data_that_the_estimator_refuses_is_the_requests_fault(home: Path) -> None:
     skops.io.dump(LinearRegression().fit(X, X[:, 0]), home / "model.skops")
     with pytest.raises(RequestError, match="NaN") as caught:
@@ -111,8 +146,6 @@ def test_trusted_pickles_are_loaded(home: Path, suffix: str) -> None:
 
 
 def test_unknown_types_in_a_skops_file_are_refused_by_name_unless_trusted(home: Path) -> None:
-    from sklearn.pipeline import make_pipeline
-
     pipeline = make_pipeline(FunctionTransformer(np.linalg.norm), LinearRegression())
     pipeline.set_params(functiontransformer__func=json.dumps)
     pipeline.steps[1][1].fit(X, X[:, 0])

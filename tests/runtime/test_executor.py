@@ -145,3 +145,19 @@ async def test_a_queue_that_turns_quick_is_worked_off_on_the_loop_in_turns() -> 
     await run(executor, quick)
     assert len(threads) == 500
     executor.close()
+
+
+async def test_what_waits_is_run_though_the_work_before_it_breaks_its_word_and_raises() -> None:
+    loop = asyncio.get_running_loop()
+    told: list[object] = []
+    loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
+    executor = Executor(1, loop)
+    fault = KeyError("no")
+
+    def work() -> None:
+        raise fault
+
+    executor.submit(work, 0, told.append)
+    await run(executor, quick)
+    assert told == [fault]
+    executor.close()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import json
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.runtime import engines, generate, v2
+from modelyard.runtime import engines, generate, streams, v2
 from modelyard.runtime.calls import GENERATE, Answer, Call
 from modelyard.runtime.dataplane import DataPlane
 from modelyard.runtime.engines.base import LoadOptions
 from modelyard.runtime.errors import InvalidFields, LoadFailure, RequestError
+from modelyard.runtime.executor import SMALL
 from modelyard.runtime.frames import FramePeer, Head
 from modelyard.runtime.signature import Signature, TensorSpec
 
@@ -212,6 +215,53 @@ async def test_who_reads_slowly_is_waited_for(python_model: Callable[[str], Path
     go_on.set()
     await asking
     assert len(seen) == 100
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+async def test_who_takes_no_piece_in_time_holds_nobody_up(
+    python_model: Callable[[str], Path], kind: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    plane = plane_of(python_model(WORDS.replace("PREDICT", kind)))
+    call = Call(b'{"text_input": "to be"}', form=GENERATE, stream=True)
+
+    async def never(*_: Any) -> Any:
+        await asyncio.Event().wait()
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async with asyncio.timeout(30):
+        monkeypatch.setattr(streams, "PATIENCE", 0.01)
+        with pytest.raises(streams.Disconnected):
+            await streams.stream(plane, call, b"1", never, never)
+        monkeypatch.setattr(streams, "PATIENCE", 30.0)
+        assert await streams.stream(plane, call, b"2", never, send) is None
+    assert [event(each["body"])["text_output"] for each in sent[1:-1]] == ["to", "be"]
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    "source", [ASYNC, "class Model:\n  async def predict(self, inputs): return {'y': [1]}\n"], ids=["pieces", "whole"]
+)
+async def test_what_takes_long_to_read_is_not_read_on_the_loop(
+    python_model: Callable[[str], Path], source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane = plane_of(python_model(source))
+    threads: list[threading.Thread] = []
+    decode = generate.decode
+
+    def noting(*given: Any) -> v2.Request:
+        threads.append(threading.current_thread())
+        return decode(*given)
+
+    monkeypatch.setattr(generate, "decode", noting)
+    small, large = b'{"text_input": "to"}', b'{"text_input": "%b"}' % (b"x" * SMALL)
+    for body, encoding in ((small, ""), (large, ""), (gzip.compress(large), "gzip")):
+        answer = await plane.infer(Call(body, form=GENERATE, encoding=encoding, max_body=2 * SMALL))
+        assert answer.status == 200
+    assert [thread is threading.main_thread() for thread in threads] == [True, False, False]
 
 
 @pytest.mark.parametrize("kind", ["def", "async def"])

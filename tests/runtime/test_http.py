@@ -140,9 +140,30 @@ def test_a_compressed_body_is_taken_within_the_limit(port: int, demo: Path) -> N
     assert call(port, "POST", "/v2/models/digits/infer", sample, {"Content-Encoding": "br"})[0] == 415
 
 
-def test_bad_header_length_is_refused(port: int) -> None:
-    headers = {"Inference-Header-Content-Length": "many"}
-    assert call(port, "POST", "/v2/models/digits/infer", b"{}", headers)[0] == 400
+@pytest.mark.parametrize("length", ["many", "1" * 13, "1" * 5000])
+def test_bad_header_length_is_refused(port: int, length: str) -> None:
+    headers = {"Inference-Header-Content-Length": length}
+    status, _, body = call(port, "POST", "/v2/models/digits/infer", b"{}", headers)
+    assert (status, json.loads(body)["code"]) == (400, "invalid_header_length")
+
+
+@pytest.mark.parametrize(
+    ("action", "document", "status", "code"),
+    [
+        ("load", {"parameters": {"config": "{}"}}, 400, "unsupported_parameter"),
+        ("load", {"parameters": {"unload_dependents": True}}, 400, "unsupported_parameter"),
+        ("load", {"parameters": []}, 422, "invalid_request"),
+        ("load", [], 400, "invalid_json"),
+        ("load", {"parameters": {}}, 200, None),
+        ("unload", {"parameters": {"unload_dependents": False}}, 409, "model_needed"),
+    ],
+)
+def test_parameters_that_cannot_be_followed_are_refused(
+    port: int, action: str, document: Any, status: int, code: str | None
+) -> None:
+    path = f"/v2/repository/models/digits/{action}"
+    answered, _, body = call(port, "POST", path, json.dumps(document).encode())
+    assert (answered, json.loads(body).get("code")) == (status, code)
 
 
 def test_port_that_is_taken_is_a_clear_error(port: int, demo: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from modelyard.runtime import ModelManager, ModelUnavailable, ProgressiveLoading
 from modelyard.runtime.errors import LoadFailure, RequestError
 from modelyard.runtime.manager.entries import Loaded
 from modelyard.runtime.manager.events import Event, Kind
+from modelyard.runtime.manager.loaders import FromPath
 from modelyard.runtime.manager.phases import Phase
 
 
@@ -411,14 +413,91 @@ def test_nothing_can_be_used_before_the_start_and_what_is_not_valid_is_refused()
         ):
             with pytest.raises(ValueError, match=says):
                 manager.register(name, lambda: None, **how)
-        with pytest.raises(ValueError, match="production does not allow"):
+        with pytest.raises(ValueError, match=r"production \(told by: config\) does not allow"):
             manager.register("n", engine="mock")
+        with pytest.raises(ValueError, match=r"source is a path \(str or Path\) or a callable that loads it, not 3"):
+            manager.register("n", 3)  # type: ignore[arg-type]
         await manager.start()
         await manager.stop()
         with pytest.raises(RuntimeError, match="was started before"):
             await manager.start()
+        with pytest.raises(RuntimeError, match="stopped before it was fully_ready"):
+            await manager.wait("fully_ready")
+        await manager.wait("stopped")
+        with pytest.raises(ValueError, match=r"no phase 'ready'; there are init, core_ready, .*, stopped"):
+            await manager.wait("ready")
 
     run(main())
+
+
+def test_where_nothing_is_loaded_ahead_no_start_is_late() -> None:
+    async def main() -> None:
+        manager = made(World(), environment="production", preload=[], startup_timeout=1)
+        manager.register("m", lambda: None)
+        events = heard(manager)
+        async with manager.lifespan(None):
+            assert manager.phase is Phase.FULLY_READY
+            await asyncio.sleep(5)
+            assert Kind.TIMED_OUT not in {event.kind for event in events}
+
+    run(main())
+
+
+def test_who_waits_for_what_is_not_tried_again_by_itself_is_told_so() -> None:
+    async def main() -> None:
+        world = World()
+        manager = made(world, environment="production")
+        add(manager, Fake(world, "base", failures=[broken(permanent=True)]), preload=False)
+        add(manager, Fake(world, "top"), depends_on=["base"])
+        add(manager, Fake(world, "slow", seconds=10))
+        async with manager.lifespan(None):
+            await manager.wait("models_ready")
+            said = r"does not become fully_ready by itself\. base could not be loaded: It is broken\.$"
+            for _ in range(2):  # while it is waited for, and from then on
+                with pytest.raises(RuntimeError, match=said):
+                    await manager.wait("fully_ready")
+            await manager.load("base")
+            await manager.load("top")
+            await manager.unload("slow")
+            with pytest.raises(RuntimeError, match="slow was unloaded"):
+                await manager.wait("fully_ready")
+            await manager.load("slow")
+            await manager.wait("fully_ready")
+
+    run(main())
+
+
+def test_a_model_that_is_to_be_loaded_ahead_has_to_be_registered_when_it_starts() -> None:
+    async def main() -> None:
+        world = World()
+        manager = made(world, preload=["m", "typo"])
+        add(manager, Fake(world, "m"))
+        with pytest.raises(ValueError, match="preload: there is no model typo; there are m"):
+            await manager.start()
+        add(manager, Fake(world, "typo"))
+        await manager.start()
+        await manager.wait("fully_ready")
+        await manager.stop()
+
+    run(main())
+
+
+def test_a_folder_is_one_model_as_serve_has_it(home: Path) -> None:
+    manager = made(World())
+    for name, files, engine, path in (
+        ("onnx", ["model.onnx", "notes.txt"], "onnx", "model.onnx"),
+        ("code", ["model.py", "model.onnx"], "python", ""),
+        ("versions", ["1/model.onnx", "12/model.onnx"], "onnx", "12/model.onnx"),
+    ):
+        for file in files:
+            (home / name / file).parent.mkdir(parents=True, exist_ok=True)
+            (home / name / file).touch()
+        manager.register(name, str(home / name))
+        loader = manager.loading.entries[name].loader
+        assert isinstance(loader, FromPath)
+        assert (loader.engine, loader.path) == (engine, home / name / path)
+    with pytest.raises(LoadFailure, match=r"is not one model: it has no model\.py"):
+        manager.register("many", home)
 
 
 # ------------------------------------------------------------------ random histories

@@ -10,16 +10,18 @@ from modelyard.runtime import ProgressiveLoadingConfig
 from modelyard.runtime.manager.config import Environment, OnTimeout, detect
 from modelyard.runtime.manager.folders import NothingFound, find
 
+NOTHING = "there is no terminal, and nothing says otherwise"
+
 
 @pytest.mark.parametrize(
     ("environ", "arguments", "terminal", "expected", "told_by"),
     [
-        ({}, ["app"], False, "production", "nothing says otherwise"),
+        ({}, ["app"], False, "production", NOTHING),
         ({}, ["app"], True, "development", "it runs in a terminal"),
         ({}, ["uvicorn", "app:app", "--reload"], False, "development", "it is started to be reloaded"),
         ({}, ["fastapi", "dev"], False, "development", "it is started to be reloaded"),
         ({"DEBUG": "true"}, ["app"], False, "development", "DEBUG"),
-        ({"DEBUG": "0"}, ["app"], False, "production", "nothing says otherwise"),
+        ({"DEBUG": "0"}, ["app"], False, "production", NOTHING),
         ({"KUBERNETES_SERVICE_HOST": "10.0.0.1", "DEBUG": "1"}, ["app"], True, "production", "KUBERNETES_SERVICE_HOST"),
         ({"MODELYARD_ENVIRONMENT": "dev", "K_SERVICE": "s"}, ["app"], False, "development", "MODELYARD_ENVIRONMENT"),
         ({"MODELYARD_ENVIRONMENT": "PRODUCTION"}, ["app", "--reload"], True, "production", "MODELYARD_ENVIRONMENT"),
@@ -51,7 +53,7 @@ def test_everything_that_is_wrong_with_a_configuration_is_said_at_once() -> None
         ProgressiveLoadingConfig(
             environment="x", preload="some", max_parallel_loads=0, memory_budget="much", on_timeout="wait",
             wait_timeout=-1,
-        ).settle()  # fmt: skip
+        )  # fmt: skip
     for field in ("environment", "preload", "max_parallel_loads", "memory_budget", "on_timeout", "wait_timeout"):
         assert field in str(caught.value)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import json
 import re
 import sys
 import threading
@@ -15,6 +16,8 @@ from typing import Any
 
 import pytest
 from httpx2 import ASGITransport, AsyncClient
+
+from modelyard.runtime import ModelManager, ProgressiveLoadingConfig
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "progressive"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "serving.md"
@@ -28,6 +31,11 @@ def example(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     yield importlib.import_module
     for name in ("before", "after", "slow_models"):
         sys.modules.pop(name, None)
+
+
+def programs() -> list[str]:
+    """What is Python in the documentation."""
+    return re.findall(r"^```python\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
 
 
 @asynccontextmanager
@@ -70,7 +78,7 @@ def test_five_lines_make_the_difference() -> None:
 
 
 async def test_the_application_of_the_documentation_works_as_it_stands() -> None:
-    (program,) = re.findall(r"^```python\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+    program, _ = programs()
     made: dict[str, Any] = {}
     exec(program, made)
     async with running(made["app"]) as client:
@@ -79,3 +87,21 @@ async def test_the_application_of_the_documentation_works_as_it_stands() -> None
         # Its other model is a file of the reader's.
         answer = await client.get("/models/v2/models/ranker")
         assert (answer.status_code, answer.json()["code"]) == (503, "missing_file")
+        await made["manager"].unload("embedder")
+        answer = await client.get("/embed?text=hello")
+        assert (answer.status_code, answer.json()["code"]) == (503, "model_unloaded")
+
+
+async def test_the_model_of_the_documentation_that_yields_answers_in_pieces(home: Path) -> None:
+    (home / "words").mkdir()
+    (home / "words" / "model.py").write_text(programs()[1])
+    manager = ModelManager(ProgressiveLoadingConfig(environment="development"))
+    manager.register("words", home / "words")
+    app = manager.app
+    async with manager.lifespan(None), AsyncClient(transport=ASGITransport(app=app), base_url="http://here") as client:
+        body = {"text_input": "one two"}
+        answer = await client.post("/v2/models/words/generate_stream", json=body)
+        pieces = [json.loads(line[5:]) for line in answer.text.splitlines() if line.startswith("data:")]
+        assert [piece["text_output"] for piece in pieces] == ["ONE", "TWO"]
+        answer = await client.post("/v2/models/words/generate", json=body)
+        assert answer.json()["text_output"] == ["ONE", "TWO"]

@@ -182,7 +182,14 @@ def test_production_whose_critical_model_does_not_come_ends_and_says_so(serve: S
     [
         ([], {}, "There is nothing to serve"),
         (["/nowhere"], {}, "There is no /nowhere"),
-        (["--mock", "m", "--environment", "production"], {}, "production serves no mocks"),
+        (["--mock", "m", "--environment", "production"], {}, "this is production (told by: config), which serves no"),
+        (["--mock", "m"], {"MODELYARD_ENVIRONMENT": ""}, "(told by: there is no terminal, and nothing says otherwise)"),
+        (
+            ["--mock", "m"],
+            {"MODELYARD_ENVIRONMENT": "", "K_SERVICE": "s"},
+            "(told by: K_SERVICE), which serves no mocks: give --environment development",
+        ),
+        (["--mock", "m", "--preload", "n"], {}, "--preload: there is no model n; there are m"),
         (["--mock", "m", "--critical", "n"], {}, "there is no model n; there are m"),
         (["--mock", "m"], {"MODELYARD_HOST": "0.0.0.0"}, "give --host 0.0.0.0 if that is meant"),
         (["--mock", "m", "--memory-budget", "much"], {}, "memory_budget"),

@@ -211,7 +211,9 @@ def arrays(draw: st.DrawFn, rows: int | None = None) -> Any:
     array = np.frombuffer(raw[: count * DATATYPES[name].itemsize], DATATYPES[name]).reshape(shape)
     if draw(st.booleans()) and array.dtype.kind == "f":
         array = np.nan_to_num(array, posinf=1, neginf=-1)
-    layout = draw(st.sampled_from(["as it is", "fortran", "swapped"]))
+    layout = draw(st.sampled_from(["as it is", "fortran", "swapped", "strided"]))
+    if layout == "strided" and array.ndim:
+        return np.repeat(array, 2, axis=-1)[..., ::2]
     if layout == "fortran":
         return np.asfortranarray(array)
     return array.astype(array.dtype.newbyteorder()) if layout == "swapped" else array
@@ -266,3 +268,10 @@ def test_what_json_has_no_number_for_is_left_to_the_long_way() -> None:
     written = quick.Writer("m", "1").write(request, {"y": np.array([0.1], np.float32)})
     assert written is not None
     assert b"[0.1]" in written.body
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_arrays_with_gaps_are_written_too(binary: bool) -> None:
+    request = v2.Request(None, {}, {}, None, {}, binary)
+    outputs = {"a": np.arange(6.0)[::2], "b%d": np.arange(6)[::-1]}
+    assert quick.Writer('m%s"', "1").write(request, outputs) == long_way(request, outputs)

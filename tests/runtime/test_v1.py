@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -55,6 +56,53 @@ def test_a_model_that_says_nothing_gets_what_the_values_tell():
         array = decode({"instances": values}, ANYTHING).inputs["input-0"]
         assert array.dtype == kind
     assert decode({"instances": [{"b": [1]}, {"b": [2]}]}, ANYTHING).inputs["b"].tolist() == [[1], [2]]
+
+
+def test_what_the_values_tell_takes_no_more_memory_than_they_do():
+    document = json.dumps({"instances": ["x" * 100_000] + ["y"] * 10_000}).encode()
+    tracemalloc.start()
+    try:
+        decoded = v1.decode(document, ANYTHING).inputs["input-0"]
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (len(decoded), decoded[-1]) == (10_001, b"y")
+    assert most < 10 * 2**20
+
+
+def test_whole_numbers_are_told_by_the_largest():
+    assert decode({"instances": [1, 2**63 - 1]}, ANYTHING).inputs["input-0"].dtype == np.int64
+    assert decode({"instances": [1, 2**63]}, ANYTHING).inputs["input-0"].dtype == np.uint64
+    assert decode({"instances": [[], []]}, ANYTHING).inputs["input-0"].dtype == np.float64
+    assert faults({"instances": [-1, 2**63]}, ANYTHING) == [("instances[0]", "out_of_range")]
+
+
+@pytest.mark.parametrize("depth", [64, 65, 900])
+@pytest.mark.parametrize("value", [1, "a"])
+@pytest.mark.parametrize("signature", [ANYTHING, TEXTS, MATRIX])
+def test_what_is_nested_deeper_than_any_array_is_refused(depth, value, signature):
+    row = json.dumps(value)
+    body = b'{"instances": ["a", %b]}' % ("[" * depth + row + "]" * depth).encode()
+    only = b'{"instances": %b}' % ("[" * depth + row + "]" * depth).encode()
+    for each in (body, only):
+        if each is only and depth == 64 and signature is ANYTHING:
+            assert v1.decode(each, signature).inputs["input-0"].ndim == 64
+            continue
+        with pytest.raises(InvalidFields):
+            v1.decode(each, signature)
+
+
+def test_no_more_faults_are_looked_for_than_are_told(monkeypatch):
+    looked = []
+    convert = v1._convert
+    monkeypatch.setattr(v1, "_convert", lambda *given: looked.append(1) or convert(*given))
+    assert len(faults({"instances": [[1, 2, None]] * 1000})) == 100
+    assert len(looked) < 110
+    many = {str(number): 1 for number in range(1000)}
+    with pytest.raises(InvalidFields) as raised:
+        decode({"instances": [many, {f"{name}?": 1 for name in many}]}, ANYTHING)
+    assert len(raised.value.problems) == 100
+    assert len(str(raised.value.problems)) < 50_000
 
 
 def test_bytes_are_text_or_base64():

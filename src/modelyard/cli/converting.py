@@ -11,10 +11,13 @@ import typer
 
 from modelyard.cli.context import REGISTRY, Cli, ReasonOption, command, seconds
 from modelyard.cli.derived import (
+    ESTIMATORS,
     DurationOption,
     FileOption,
     SourceArgument,
     as_file,
+    check_finite,
+    check_kind,
     latencies,
     milliseconds,
     model_in,
@@ -35,7 +38,6 @@ if TYPE_CHECKING:
 
     from modelyard.client import ModelVersion
 
-_SUFFIXES = (".skops", ".pkl", ".pickle", ".joblib")
 _HINTS = dict.fromkeys(
     ("untrusted_pickle", "untrusted_types"), "With --trust it is loaded here: you vouch for the code that this runs."
 )
@@ -70,17 +72,20 @@ def convert(
     reason: ReasonOption = "",
 ) -> None:
     """Make ONNX of a scikit-learn model, check that both answer alike, and say how much faster it is."""
+    check_finite(tolerance, "--tolerance")
     if target is not None:
         from modelyard.cli.metadata import check_names
 
         name, number = split_pick(target)
         check_names(name, number, None, ())
     here = as_file(source)
+    if here is not None:
+        check_kind(here, ESTIMATORS)
     with ExitStack() as stack:
         parent: ModelVersion | None = None
         if here is None:
             parent, folder = stack.enter_context(pulled(cli, source))
-            here = model_in(folder, _SUFFIXES, file)
+            here = model_in(folder, ESTIMATORS, file)
         place = _place(here, to, force) if to is not None or target is None else None
         beside = place.parent if place else None
         made = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".modelyard-", dir=beside))) / "model.onnx"
@@ -89,7 +94,7 @@ def convert(
             features=features, tolerance=tolerance, seconds=seconds(duration, "--duration") or 0.0,
         )  # fmt: skip
         done = _done(cli, job)
-        version = _registered(cli, target, made, parent, done, reason) if target is not None else None
+        version, is_new = _registered(cli, target, made, parent, done, reason) if target else (None, False)
         if place is not None:
             made.replace(place)
     import msgspec
@@ -98,7 +103,8 @@ def convert(
     cli.show({**msgspec.to_builtins(done, str_keys=True), **answer}, lambda: _result(done))
     _say_more(cli, done)
     if version is not None:
-        cli.say(f"{version.name}@{version.version} is published")
+        name = f"{version.name}@{version.version}"
+        cli.say(f"{name} is published" if is_new else f"{name} is there already, of the same bytes; it stays as it is")
     if place is not None:
         cli.say(f"{place} is written")
 
@@ -123,7 +129,8 @@ def _done(cli: Cli, job: Convert) -> Converted:
 
 def _registered(
     cli: Cli, target: str, made: Path, parent: ModelVersion | None, done: Converted, reason: str
-) -> ModelVersion:
+) -> tuple[ModelVersion, bool]:
+    """The version, and whether it is new."""
     from modelyard.cli.pushing import ensure_registered
 
     model, number = split_pick(target)

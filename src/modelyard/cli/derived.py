@@ -3,11 +3,13 @@ what was made of them."""
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import unquote, urlsplit
 
 import typer
 
@@ -32,6 +34,7 @@ FileOption = Annotated[
     str | None, typer.Option("--file", metavar="PATH", help="Which file of the version, if it has several models.")
 ]
 DurationOption = Annotated[str, typer.Option("--duration", help="About how long to measure both.")]
+ESTIMATORS = (".skops", ".pkl", ".pickle", ".joblib")
 # So many derived versions of one are numbered by themselves.
 _TRIES = 100
 
@@ -42,19 +45,45 @@ def as_file(source: str) -> Path | None:
     path = Path(source).expanduser()
     if path.is_file():
         return path.resolve()
-    if "/" in source or path.suffix in (".onnx", ".skops", ".pkl", ".pickle", ".joblib") or path.is_dir():
+    if "/" in source or path.suffix in (".onnx", *ESTIMATORS) or path.is_dir():
         what = "is a folder: name the model's file in it" if path.is_dir() else "does not exist"
         raise CliError(f"{source} {what}.", exit_code=ExitCode.NOT_FOUND)
     return None
 
 
+def check_finite(value: float, option: str) -> None:
+    """Raises BadParameter: nothing compares with what is no number."""
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no finite number.", param_hint=option)
+
+
+def check_kind(path: Path, suffixes: Sequence[str]) -> None:
+    """Raises CliError for a model of a kind that another command is for than one that takes ``suffixes``."""
+    suffix = path.suffix.lower()
+    if suffix in suffixes or suffix not in (".onnx", *ESTIMATORS):
+        return
+    if suffix == ".onnx":
+        message, hint = f"{path.name} is ONNX already.", "`modelyard quantize` makes it smaller."
+    else:
+        kind = "a skops file" if suffix == ".skops" else "a pickle"
+        message, hint = f"{path.name} is {kind}, not ONNX.", "`modelyard convert` makes ONNX of it."
+    raise CliError(message, hint=hint, exit_code=ExitCode.INVALID)
+
+
 @contextmanager
 def pulled(cli: Cli, name: str) -> Iterator[tuple[ModelVersion, Path]]:
-    """A registered version, and a folder with its files, which is gone afterwards."""
+    """A registered version, and a folder with its files, which is gone afterwards. Raises CliError for a name that no
+    registered model has."""
+    from modelyard.client import NotFound
     from modelyard.registry.content.pulling import pull
 
     model, pick = split_pick(name)
-    found = cli.client.registry.resolve(model, pick or "latest")
+    try:
+        found = cli.client.registry.resolve(model, pick or "latest")
+    except NotFound as error:
+        if not error.detail.startswith("There is no registered model"):
+            raise
+        raise _unregistered(cli, model) from error
     storage, _ = store_of(cli)
     with tempfile.TemporaryDirectory(prefix="modelyard-") as temporary:
         folder = Path(temporary) / "files"
@@ -63,10 +92,27 @@ def pulled(cli: Cli, name: str) -> Iterator[tuple[ModelVersion, Path]]:
         yield found, folder
 
 
+def _unregistered(cli: Cli, name: str) -> CliError:
+    from modelyard.client import NotFound
+
+    try:
+        source = str(cli.client.models.get(name).raw["spec"]["source"])
+    except NotFound:
+        message = f"Neither a registered nor a served model is called {name!r}, and no file."
+        hint = "`modelyard registry list -A` and `modelyard list -A` show which models there are."
+        return CliError(message, hint=hint, exit_code=ExitCode.NOT_FOUND)
+    address = urlsplit(source)
+    what = f"its file: {unquote(address.path)}" if address.scheme == "file" else f"what it serves: {source}"
+    return CliError(f"{name} is deployed, not registered.", hint=f"Give {what}", exit_code=ExitCode.NOT_FOUND)
+
+
 def model_in(folder: Path, suffixes: Sequence[str], wanted: str | None) -> Path:
     """The one file with such a suffix, or the ``wanted`` one. Raises CliError."""
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
     names = [str(path.relative_to(folder)) for path in found]
+    if not found:
+        for path in sorted(folder.rglob("*")):
+            check_kind(path, suffixes)
     if wanted is not None and wanted in names:
         return folder / wanted
     if len(found) == 1 and wanted is None:
@@ -79,9 +125,10 @@ def model_in(folder: Path, suffixes: Sequence[str], wanted: str | None) -> Path:
 def publish(
     cli: Cli, model: str, numbers: Iterator[str], folder: Path, about: Mapping[str, Any], *,
     like: Sequence[str] = (), reason: str = "",
-) -> ModelVersion:  # fmt: skip
-    """The files of ``folder`` as a version under the first of ``numbers`` that is free, or has these bytes already:
-    then what is said of it is said anew. The files are stored first: until the last moment nothing is published."""
+) -> tuple[ModelVersion, bool]:  # fmt: skip
+    """The files of ``folder`` as a version under the first of ``numbers`` that is free, or has these bytes already;
+    and whether it is new. One that was there stays as it is: what was measured of it may hold back aliases. The files
+    are stored first: until the last moment nothing is published."""
     from modelyard.registry.importing import Trust, opened
 
     storage, _ = store_of(cli)
@@ -96,14 +143,14 @@ def publish(
 
 def _published(
     cli: Cli, model: str, numbers: Iterator[str], manifest: str, about: Mapping[str, Any], reason: str
-) -> ModelVersion:
+) -> tuple[ModelVersion, bool]:
     from modelyard.client import NotFound, Refused
 
     shelf = cli.client.registry
     refusal: Refused | None = None
     for number in numbers:
         try:
-            return shelf.publish(model, number, manifest=manifest, reason=reason, **about)
+            return shelf.publish(model, number, manifest=manifest, reason=reason, **about), True
         except Refused as error:
             if error.code not in ("version_exists", "version_deleted"):
                 raise
@@ -113,9 +160,7 @@ def _published(
         except NotFound:
             continue  # its number outlives it
         if there.manifest == manifest and there.deleted_at is None:
-            # Measured anew, it says what was measured last.
-            change = {key: about[key] for key in ("metrics", "labels") if key in about}
-            return shelf.annotate(model, number, change, reason=reason)
+            return there, False
     assert refusal is not None
     raise refusal
 

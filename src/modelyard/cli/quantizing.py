@@ -17,6 +17,8 @@ from modelyard.cli.derived import (
     FileOption,
     SourceArgument,
     as_file,
+    check_finite,
+    check_kind,
     latencies,
     milliseconds,
     model_in,
@@ -30,7 +32,7 @@ from modelyard.cli.stores import registry_errors
 from modelyard.cli.views import amount, table
 
 # Light: what is heavy runs in the job's own process.
-from modelyard.optimization.jobs import Calibration, Method, Metric, Quantize, Quantized
+from modelyard.optimization.jobs import Calibration, Method, Metric, Quantize, Quantized, Rows
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -43,7 +45,10 @@ _ON = {
     "calibration": "rows of the calibration data, for want of --evaluation",
     "random": "rows of random numbers, for want of --evaluation: real rows may do better or worse",
 }  # fmt: skip
+_REAL_ROWS = "Compare on real rows first (--evaluation FILE). "
 _SHOWN = 6
+# A median that differs by less may be noise.
+_SLOWER = 1.05
 
 
 def register(app: typer.Typer) -> None:
@@ -112,12 +117,14 @@ def quantize(
 ) -> None:
     """Make an ONNX model's numbers smaller, and measure what that costs and gains. Of a registered version it makes a
     new one; aliases refuse it if its accuracy drops too far."""
+    check_finite(limit, "--max-accuracy-drop")
     asked = _Asked(
         method, calibration, calibration_method, evaluation, labels, answer, metric, exclude or [], threads,
         seconds(duration, "--duration") or 0.0, limit,
     )  # fmt: skip
     here = as_file(source)
     if here is not None:
+        check_kind(here, (".onnx",))
         if version is not None:
             raise typer.BadParameter("A file has no version: --to says where the new one goes.", param_hint="--version")
         _of_file(cli, here, to, asked, force=force, dry_run=dry_run)
@@ -144,6 +151,8 @@ def _of_file(cli: Cli, source: Path, to: Path | None, asked: _Asked, *, force: b
     with tempfile.TemporaryDirectory(prefix=".modelyard-", dir=to.parent) as folder:
         done = _done(cli, source, Path(folder) / to.name, asked)
         lost = _lost(done, asked.limit)
+        if not lost:
+            _check_places(source, to, Path(folder), force)
         if not dry_run and not lost:
             for path in sorted(Path(folder).iterdir(), key=lambda path: path == Path(folder) / to.name):
                 # onnx makes files of weights that only their owner may read.
@@ -153,9 +162,25 @@ def _of_file(cli: Cli, source: Path, to: Path | None, asked: _Asked, *, force: b
     cli.show(data, lambda: _result(done))
     _say_more(cli, done)
     if lost:
-        hint = "Nothing is written. Try --method static-int8 or fp16, --exclude NODE, or allow more."
+        hint = "Try --method static-int8 or fp16, --exclude NODE, or allow more."
+        hint = f"Nothing is written. {_REAL_ROWS if done.score.of is Rows.RANDOM else ''}{hint}"
         raise CliError(lost, hint=hint, exit_code=ExitCode.REFUSED)
     cli.say(f"{to} would be written" if dry_run else f"{to} is written")
+
+
+def _check_places(source: Path, to: Path, made: Path, force: bool) -> None:
+    """Refuse what was ``made`` where a file of it would replace one that it must not: its weights may lie beside it."""
+    from modelyard.registry.formats.onnx import external
+
+    needed = {source.parent / tensor.location for tensor in external(source)}
+    for path in made.iterdir():
+        place = to.parent / path.name
+        if place.resolve() in {one.resolve() for one in (source, *needed)}:
+            hint = "Name another file (--to)."
+            raise CliError(f"{place} belongs to the original.", hint=hint, exit_code=ExitCode.REFUSED)
+        if place.exists() and not force:
+            hint = "Name another file (--to), or replace it (--force)."
+            raise CliError(f"{place} is there already.", hint=hint, exit_code=ExitCode.REFUSED)
 
 
 def _of_version(
@@ -168,21 +193,46 @@ def _of_version(
     done = _done(cli, model, made / model.name, asked)
     lost = _lost(done, asked.limit)
     published: ModelVersion | None = None
+    is_new = False
     if not dry_run:
         _replace(folder, model, made)
         numbers: Iterator[str] = iter([number]) if number else numbers_after(parent.version, _TAGS[asked.method])
         about = _about(parent, done, asked)
-        published = publish(cli, parent.name, numbers, folder, about, like=[parent.manifest], reason=reason)
-    data = {**_data(done, asked), "parent": f"{parent.name}@{parent.version}"}
+        published, is_new = publish(cli, parent.name, numbers, folder, about, like=[parent.manifest], reason=reason)
+    data = {**_data(done, asked), "parent": f"{parent.name}@{parent.version}", "published": is_new}
     cli.show({**data, "version": published.raw if published else None}, lambda: _result(done))
     _say_more(cli, done)
     what = f"{parent.name}@{published.version}" if published else "It"
+    if published and not is_new:
+        _say_there_already(cli, what, published, lost)
+        return
     if lost:
         hint = f"Aliases do not move to {what} unless they are forced to (modelyard alias set … --force --reason …)."
+        if done.score.of is Rows.RANDOM:
+            hint = f"Compare on real rows first (--evaluation FILE, and --version for a number of its own). {hint}"
         message = f"{what} is published, but marked. {lost}" if published else lost
         raise CliError(message, hint=hint if published else "", exit_code=ExitCode.REFUSED)
     said = f"; `modelyard alias set {parent.name} stable {published.version}` has it used" if published else ""
     cli.say(f"{what} is published{said}" if published else "Nothing is published: --dry-run")
+
+
+def _say_there_already(cli: Cli, name: str, version: ModelVersion, lost: str) -> None:
+    """Raises CliError where it is marked, or would be by what was measured now (``lost``)."""
+    from modelyard.domain.registry_rules import ACCURACY_DROP, ACCURACY_DROP_LIMIT, drop_complaint
+
+    drop, limit = version.metrics.get(ACCURACY_DROP), version.metrics.get(ACCURACY_DROP_LIMIT)
+    rows = version.labels.get("compared_on")
+    then = "" if drop is None or limit is None else (
+        f", measured then with a drop of {drop:.4g} and a limit of {limit:g}{f' on {rows} rows' if rows else ''}"
+    )  # fmt: skip
+    message = f"{name} is there already, of the same bytes{then}. Nothing was changed."
+    own = "--version NUMBER publishes them under another number, with what was measured now."
+    if drop_complaint(version.metrics):
+        hint = f"It is marked: aliases do not move to it unless they are forced to. {own}"
+        raise CliError(message, hint=hint, exit_code=ExitCode.REFUSED)
+    if lost:
+        raise CliError(message, hint=f"{lost} It is not marked so. {own}", exit_code=ExitCode.REFUSED)
+    cli.say(message)
 
 
 def _done(cli: Cli, source: Path, to: Path, asked: _Asked) -> Quantized:
@@ -217,7 +267,9 @@ def _lost(done: Quantized, limit: float) -> str:
     """What is wrong with the new model's accuracy; empty for nothing."""
     if done.score.drop <= limit:
         return ""
-    return f"Its {done.score.metric} drops by {done.score.drop:.4g}, past the limit of {limit:g}."
+    metric, drop = done.score.metric, done.score.drop
+    how = f"rises by {drop:.4g} of the original's" if metric.is_error else f"drops by {drop:.4g}"
+    return f"Its {metric} {how}, past the limit of {limit:g}."
 
 
 def _about(parent: ModelVersion, done: Quantized, asked: _Asked) -> dict[str, Any]:
@@ -253,7 +305,8 @@ def _result(done: Quantized) -> Table:
     made = table("", "ORIGINAL", "NEW", "CHANGE")
     score = done.score
     before, after = done.latency_before, done.latency
-    made.add_row(str(score.metric), f"{score.before:.4f}", f"{score.after:.4f}", f"{0.0 - score.drop:+.4f}")
+    change = f"{score.drop:+.2%}" if score.metric.is_error else f"{0.0 - round(score.drop, 4):+.4f}"
+    made.add_row(str(score.metric), f"{score.before:.4f}", f"{score.after:.4f}", change)
     made.add_row("size", amount(done.size_before), amount(done.size), _share(done.size, done.size_before))
     for name, old, new in (("p50", before.p50, after.p50), ("p95", before.p95, after.p95)):
         made.add_row(f"latency {name}", milliseconds(old), milliseconds(new), _share(new, old))
@@ -275,6 +328,18 @@ def _say_more(cli: Cli, done: Quantized) -> None:
         cli.say(f"The opset is {done.opset} now; it was {done.opset_before}")
     for note in done.notes:
         cli.say(f"Note: {note}")
+    if worse := _worse(done):
+        cli.say(f"Note: {worse}")
+
+
+def _worse(done: Quantized) -> str:
+    """What smaller numbers did not bring here; empty where it is smaller, and not slower."""
+    is_larger = done.size > done.size_before
+    is_slower = done.latency.p50 > done.latency_before.p50 * _SLOWER
+    size = f"it is {'larger' if is_larger else 'smaller'} than the original"
+    if is_slower:
+        return f"{size}, {'and' if is_larger else 'but'} slower on this machine"
+    return size if is_larger else ""
 
 
 def _absolute(path: Path | None) -> str | None:

@@ -20,6 +20,15 @@ def register(app: typer.Typer) -> None:
     command(app, "serve", rich_help_panel="Run Modelyard")(serve)
 
 
+def _model(text: str) -> str:
+    """``[NAME=]PATH`` with the home in the place of a ~. What comes after a slash, or is there, is part of the path."""
+    whole = Path(text).expanduser()
+    name, equals, path = text.partition("=")
+    if not equals or "/" in name or whole.exists():
+        return str(whole.absolute())
+    return f"{name}={Path(path).expanduser()}"
+
+
 def serve(
     cli: Cli,
     models: Annotated[
@@ -69,7 +78,7 @@ def serve(
     """Serve models from files in this terminal, many in one process. What is managed is served by `up`."""
     if environment is not None and environment not in _ENVIRONMENTS:
         raise CliError(f"--environment {environment}: write development or production.", exit_code=ExitCode.USAGE)
-    words = [str(Path(text).expanduser()) if "=" not in text else text for text in models or ()]
+    words = [_model(text) for text in models or ()]
     options: dict[str, object] = {
         "--host": host, "--port": port, "--mock": mock, "--cors": cors, "--environment": environment,
         "--critical": critical, "--preload": preload, "--max-parallel-loads": max_parallel_loads,
@@ -77,6 +86,9 @@ def serve(
     }  # fmt: skip
     for name, value in options.items():
         for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, str) and one.startswith("-"):
+                # The next option, taken for what this one is to be given.
+                raise CliError(f"{name} is to be given a value, not {one}.", exit_code=ExitCode.USAGE)
             if one is not None:
                 words.append(f"{name}={one}")
     words += ["--reload"] * reload + ["--trusted"] * trusted

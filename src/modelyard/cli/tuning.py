@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import typer
 
 from modelyard.cli.context import UPDATES, Cli, ReasonOption, WaitOption, WaitTimeoutOption, command, seconds
-from modelyard.cli.derived import FileOption, as_file, milliseconds, model_in, pulled
+from modelyard.cli.derived import ESTIMATORS, FileOption, as_file, milliseconds, model_in, pulled
 from modelyard.cli.problems import CliError, ExitCode
 from modelyard.cli.progress import finish, spinning
 from modelyard.cli.stores import registry_errors
@@ -27,7 +27,7 @@ from modelyard.optimization.tuning import BATCHES, Found, Plan, Setting, Target,
 if TYPE_CHECKING:
     from rich.table import Table
 
-_ENGINES = {".onnx": "onnx", ".skops": "sklearn", ".pkl": "sklearn", ".pickle": "sklearn", ".joblib": "sklearn"}
+_ENGINES = {".onnx": "onnx", **dict.fromkeys(ESTIMATORS, "sklearn")}
 # What a model that says nothing of it is served with.
 _MAX_ROWS = 64
 
@@ -93,7 +93,7 @@ def tune(
     verdict = found.verdict
     patch = _patch(verdict, found.batches and target is Target.THROUGHPUT) if verdict else {}
     cli.show(_data(found, patch), lambda: _trials(found, tuned.now))
-    _say(cli, found, patch, plan)
+    _say(cli, found, patch, plan, tuned.model)
     if not apply or verdict is None or not verdict.is_better:
         return
     assert tuned.model is not None
@@ -227,7 +227,7 @@ def _trials(found: Found, now: Setting) -> Table:
     return made
 
 
-def _say(cli: Cli, found: Found, patch: dict[str, Any], plan: Plan) -> None:
+def _say(cli: Cli, found: Found, patch: dict[str, Any], plan: Plan, model: str | None) -> None:
     verdict = found.verdict
     if verdict is None:
         cli.say(f"No setting keeps a 95th percentile of {milliseconds(plan.bound or 0)}")
@@ -243,4 +243,5 @@ def _say(cli: Cli, found: Found, patch: dict[str, Any], plan: Plan) -> None:
         " --set options.batching=false"
     )  # fmt: skip
     cli.say(f"Better: {gain}; {verdict.why}")
-    cli.say(f"modelyard update NAME --set resources.cpu={verdict.best.setting.threads}{rows}")
+    where = f"-n {cli.namespace} {model}" if model and cli.namespace else model or "NAME"
+    cli.say(f"modelyard update {where} --set resources.cpu={verdict.best.setting.threads}{rows}")

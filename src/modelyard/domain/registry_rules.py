@@ -109,7 +109,7 @@ def drop_complaint(metrics: Mapping[str, float]) -> Complaint:
     drop, limit = metrics.get(ACCURACY_DROP), metrics.get(ACCURACY_DROP_LIMIT)
     if drop is None or limit is None or drop <= limit:
         return None
-    return f"its accuracy drops by {drop:.4g}, past the limit of {limit:.4g}"
+    return f"it is worse than its original by {drop:.4g}, past the limit of {limit:.4g}"
 
 
 def manifest_complaint(text: str) -> Complaint:

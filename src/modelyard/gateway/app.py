@@ -1,24 +1,19 @@
-"""The ASGI application: from a request's raw path to the part that answers it.
-
-Paths are taken apart by hand and remembered, as a framework's router costs more than the rest of a hop.
-"""
+"""The ASGI application: from what a request's path asks for to the part that answers it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from enum import Enum, auto
-from functools import lru_cache, partial
-from typing import Final, NamedTuple
-from urllib.parse import unquote
+from functools import partial
+from typing import Final
 
-from modelyard.domain.names import DEFAULT_NAMESPACE
 from modelyard.gateway import inference, repository, streaming, v1
 from modelyard.gateway.access import Access
 from modelyard.gateway.dividing import Dividing
 from modelyard.gateway.exchange import JSON_TYPE, ClientGone, Deadlines, Exchange, Receive, Scope, Send
 from modelyard.gateway.holding import hold
 from modelyard.gateway.metrics import TEXT_TYPE, GatewayMetrics
+from modelyard.gateway.paths import FORMS, Kind, Target, target_of
 from modelyard.gateway.problems import (
     Refusal,
     method_not_allowed,
@@ -30,132 +25,11 @@ from modelyard.gateway.problems import (
 from modelyard.gateway.proxy import Proxy
 from modelyard.gateway.routes import NotServing
 from modelyard.gateway.served import RouteTable, ServedModel, Wanted
-from modelyard.runtime.calls import GENERATE, V1, V2
 
 log = logging.getLogger(__name__)
 
-# Longer paths are taken apart each time, so that nobody can fill the memory with them.
-_REMEMBERED_LENGTH: Final = 256
-
-
-class Kind(Enum):
-    """What a path asks for."""
-
-    SERVER = auto()
-    LIVE = auto()
-    READY = auto()
-    METRICS = auto()
-    MODEL_METADATA = auto()
-    MODEL_READY = auto()
-    MODEL_INFER = auto()
-    MODEL_GENERATE = auto()
-    MODEL_STREAM = auto()
-    V1_MODELS = auto()
-    V1_READY = auto()
-    V1_PREDICT = auto()
-    REPOSITORY_INDEX = auto()
-    MODEL_LOAD = auto()
-    MODEL_UNLOAD = auto()
-    PROXY = auto()
-    CONTROL = auto()
-    HIDDEN = auto()
-    UNKNOWN = auto()
-
-
-class Target(NamedTuple):
-    """A path taken apart. ``rest`` is what a proxied path, still encoded, is passed on as."""
-
-    kind: Kind
-    namespace: str = ""
-    name: str = ""
-    version: str | None = None
-    rest: str = ""
-
-
-_ACTIONS: Final = {
-    "": Kind.MODEL_METADATA,
-    "ready": Kind.MODEL_READY,
-    "infer": Kind.MODEL_INFER,
-    "generate": Kind.MODEL_GENERATE,
-    "generate_stream": Kind.MODEL_STREAM,
-}
-# Inference, by the form of its body.
-_FORMS: Final = {
-    Kind.MODEL_INFER: V2, Kind.V1_PREDICT: V1, Kind.MODEL_GENERATE: GENERATE, Kind.MODEL_STREAM: GENERATE,
-}  # fmt: skip
-_REPOSITORY: Final = {"load": Kind.MODEL_LOAD, "unload": Kind.MODEL_UNLOAD}
-_V1_ACTIONS: Final = {"": Kind.V1_READY, "predict": Kind.V1_PREDICT}
-_SERVER: Final = {(): Kind.SERVER, ("health", "live"): Kind.LIVE, ("health", "ready"): Kind.READY}
 # Where servers commonly answer health checks and scrapers, by the last segment of the path.
 _PROBED: Final = frozenset({"health", "healthz", "live", "livez", "metrics", "ping", "ready", "readyz"})
-
-
-def parse_target(raw: bytes) -> Target:
-    """Take a raw path apart. Each segment is decoded once, by itself: an encoded slash never makes two."""
-    text = raw.decode("ascii", "replace")
-    if not text.startswith("/"):
-        return Target(Kind.UNKNOWN)
-    encoded = text.split("/")[1:]
-    parts = [unquote(part, errors="replace") for part in encoded]
-    # Seen as the most lenient reader behind us might see it.
-    plain = [part for part in unquote(text, errors="replace").split("/") if part not in ("", ".")]
-    if plain[:1] == ["internal"] or ".." in plain:
-        return Target(Kind.HIDDEN)
-    if parts == ["metrics"]:
-        return Target(Kind.METRICS)
-    if parts[0] == "proxy":
-        if len(parts) < 3:
-            return Target(Kind.UNKNOWN)
-        return Target(Kind.PROXY, parts[1], parts[2], rest="/" + "/".join(encoded[3:]))
-    if parts[0] == "v2":
-        return _v2_target(DEFAULT_NAMESPACE, parts, encoded)
-    if parts[0] == "namespaces" and len(parts) > 2 and parts[2] == "v2":
-        return _v2_target(parts[1], parts[2:], encoded[2:])
-    if parts[:2] == ["v1", "models"]:
-        return _v1_target(DEFAULT_NAMESPACE, parts, encoded)
-    if parts[0] == "namespaces" and parts[2:4] == ["v1", "models"]:
-        return _v1_target(parts[1], parts[2:], encoded[2:])
-    return Target(Kind.CONTROL)
-
-
-def _v2_target(namespace: str, parts: list[str], encoded: list[str]) -> Target:
-    if len(parts) > 1 and not parts[-1]:
-        parts = parts[:-1]
-    tail = tuple(parts[1:])
-    if tail in _SERVER:
-        return Target(_SERVER[tail])
-    if tail == ("repository", "index"):
-        return Target(Kind.REPOSITORY_INDEX, namespace)
-    if len(tail) == 4 and tail[:2] == ("repository", "models") and tail[3] in _REPOSITORY:
-        return Target(_REPOSITORY[tail[3]], namespace, tail[2])
-    if len(tail) < 2 or tail[0] != "models" or not tail[1]:
-        return Target(Kind.UNKNOWN)
-    name, tail = tail[1], tail[2:]
-    version = None
-    if len(tail) >= 2 and tail[0] == "versions":
-        version, tail = tail[1], tail[2:]
-    kind = _ACTIONS.get("/".join(tail), Kind.UNKNOWN)
-    return Target(kind, namespace, name, version, rest="/" + "/".join(encoded))
-
-
-def _v1_target(namespace: str, parts: list[str], encoded: list[str]) -> Target:
-    if not parts[-1]:
-        parts = parts[:-1]
-    if len(parts) == 2:
-        return Target(Kind.V1_MODELS, namespace)
-    name, colon, action = parts[2].partition(":")
-    if len(parts) > 3 or not name or (colon and not action):
-        return Target(Kind.UNKNOWN)
-    kind = _V1_ACTIONS.get(action, Kind.UNKNOWN)
-    return Target(kind, namespace, name, rest="/" + "/".join(encoded))
-
-
-_remembered_target = lru_cache(maxsize=4096)(parse_target)
-
-
-def target_of(raw: bytes) -> Target:
-    """:func:`parse_target`, remembered."""
-    return _remembered_target(raw) if len(raw) <= _REMEMBERED_LENGTH else parse_target(raw)
 
 
 class GatewayApp:
@@ -193,7 +67,7 @@ class GatewayApp:
     async def _answer(self, exchange: Exchange) -> None:
         target = target_of(exchange.scope["raw_path"])
         kind = target.kind
-        if kind in _FORMS:
+        if kind in FORMS:
             model = self._model(exchange, target)
             if model.divided and target.version is None:
                 await self._dividing.answer(exchange, model, partial(self._infer, exchange, target))
@@ -229,7 +103,7 @@ class GatewayApp:
         elif target.kind is Kind.MODEL_STREAM:
             await streaming.stream(exchange, model, wanted)
         else:
-            await inference.infer(exchange, model, wanted, _FORMS[target.kind])
+            await inference.infer(exchange, model, wanted, FORMS[target.kind])
 
     async def _read(self, exchange: Exchange, target: Target) -> None:
         kind = target.kind

@@ -15,15 +15,15 @@ from time import monotonic
 from typing import Final, NamedTuple, Protocol
 
 from modelyard.gateway.access import Access
-from modelyard.gateway.app import Kind, target_of
 from modelyard.gateway.exchange import CLIENT_GONE, ClientGone, Deadlines, Ended, new_request_id, overdue
 from modelyard.gateway.holding import until_it_serves
-from modelyard.gateway.inference import LENGTH_HEADER, bad_header_length, forward, is_draining, reading
+from modelyard.gateway.inference import LENGTH_HEADER, bad_header_length, forward, is_draining, odd_status, reading
 from modelyard.gateway.metrics import GatewayMetrics
+from modelyard.gateway.paths import FORMS, target_of
 from modelyard.gateway.problems import PROBLEM_TYPE, Header, Refusal, instance_lost, problem_body
 from modelyard.gateway.routes import NotServing
 from modelyard.gateway.served import Endpoint, RouteTable, ServedModel, Wanted
-from modelyard.runtime.calls import V1, V2
+from modelyard.runtime.calls import GENERATE, V2
 from modelyard.runtime.frames import Buffer, FramePeer, Head, pack
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,8 @@ log = logging.getLogger(__name__)
 _REMEMBERED: Final = 1024
 _REMEMBERED_SIZE: Final = 2048
 
-_FORMS: Final = {Kind.MODEL_INFER: V2, Kind.V1_PREDICT: V1}
+# Not Triton's generate calls: their answers may come in pieces.
+_FORMS: Final = {kind: form for kind, form in FORMS.items() if form != GENERATE}
 
 
 class Connection(Protocol):
@@ -141,7 +142,7 @@ class Direct:
             return None
         model.queued += 1
         call = Call(self, plan, model, wanted, connection, request_id or new_request_id())
-        self.deadlines.set(call, call.began + route.request_timeout)
+        self.deadlines.set(call, call.began + call.timeout)
         return call
 
     def refused(self, call: Call, refusal: Refusal) -> Refusal:
@@ -164,12 +165,13 @@ _NOBODY: Final = _Nobody()
 
 
 class Call:
-    """One request, from its head on. The connection says what comes of its body, the worker what the answer is, and
-    the first of answer, deadline and the caller's leaving ends it."""
+    """One request, from its head on, with ``timeout`` seconds to its answer. The connection says what comes of its
+    body, the worker what the answer is, and the first of answer, deadline and the caller's leaving ends it."""
 
     __slots__ = (
         "_asked_again", "_body", "_direct", "_endpoint", "_over", "_parts", "_peer", "_stream", "_task", "began",
-        "connection", "disconnected", "id", "keep_alive", "model", "more_body", "plan", "response_complete", "wanted",
+        "connection", "disconnected", "id", "keep_alive", "model", "more_body", "plan", "response_complete", "timeout",
+        "wanted",
     )  # fmt: skip
 
     # What uvicorn's protocol reads or sets of the request at the head of its connection.
@@ -180,6 +182,7 @@ class Call:
         self, direct: Direct, plan: Plan, model: ServedModel, wanted: Wanted, connection: Connection, request_id: bytes
     ) -> None:
         self.began = monotonic()
+        self.timeout = model.route.request_timeout
         self.plan, self.model, self.wanted, self.connection, self.id = plan, model, wanted, connection, request_id
         self.keep_alive = self.more_body = True
         self.response_complete = self.disconnected = False
@@ -241,7 +244,7 @@ class Call:
                 self._ask_slowly(tried=(endpoint,))
             else:
                 self._refuse(instance_lost(self.model.route.name))
-        elif head.status == 503 and is_draining(head, content):
+        elif is_draining(head):
             self.model.release(endpoint)
             self._ask_slowly(tried=(endpoint,))
         else:
@@ -280,6 +283,10 @@ class Call:
             self._respond(answer, content)
 
     def _respond(self, head: Head, content: Buffer) -> None:
+        odd = odd_status(head)
+        if odd is not None:
+            self._refuse(odd)
+            return
         if not self._end():
             return
         stats, params = self.model.stats, head.params
@@ -309,19 +316,19 @@ class Call:
         """Its deadline has passed."""
         del why  # the connection says itself when its caller goes away
         self._take_back()
-        self._refuse(overdue(self.model.route.request_timeout, received=not self.more_body))
+        self._refuse(overdue(self.timeout, received=not self.more_body))
 
     def stop(self, refusal: Refusal) -> None:
         """Answer with this instead."""
         self._take_back()
         self._refuse(refusal)
 
-    def gone(self) -> None:
-        """Nobody waits for the answer any more."""
+    def gone(self, status: int = CLIENT_GONE) -> None:
+        """Nobody waits for the answer any more; ``status``: what was said instead."""
         self.disconnected = True
         self._take_back()
         if self._end():
-            self.model.stats.count(CLIENT_GONE)
+            self.model.stats.count(status)
 
     def _take_back(self) -> None:
         if self._endpoint is not None:

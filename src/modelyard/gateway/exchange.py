@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -18,6 +19,8 @@ from modelyard.runtime.frames import Buffer
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+log = logging.getLogger(__name__)
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}\Z")
 # Unique in this process by the counter, among processes by the prefix.
@@ -97,8 +100,12 @@ class Deadlines:
     def _look(self) -> None:
         now = monotonic()
         for exchange in [exchange for exchange, due in self._due.items() if due <= now]:
-            del self._due[exchange]
-            exchange.end(Ended.EXPIRED)
+            # The end of one may have been another's.
+            if self._due.pop(exchange, None) is not None:
+                try:
+                    exchange.end(Ended.EXPIRED)
+                except Exception:
+                    log.exception("a request whose time was up could not be ended")
         self._timer = self._loop.call_later(self.TICK, self._look) if self._due else None
 
 

@@ -29,6 +29,7 @@ from modelyard.gateway.messages import MESSAGES
 from modelyard.gateway.metrics import GatewayMetrics
 from modelyard.gateway.problems import Header, Refusal, body_too_large, model_not_found, unauthenticated
 from modelyard.gateway.proxy import Proxy
+from modelyard.gateway.room import Room
 from modelyard.gateway.routes import NotServing
 from modelyard.gateway.served import RouteTable, ServedModel, Wanted
 from modelyard.runtime.frames import Buffer, Head, pack
@@ -41,6 +42,10 @@ _NAMESPACE: Final = "modelyard-namespace"
 _MAX_CALLS: Final = 4096
 # Seconds from a call's head to the end of its message.
 _MESSAGE_TIMEOUT: Final = 60.0
+# Seconds between the answer to a stream's message and the end of its next one; then the stream ends.
+_STREAM_TIMEOUT: Final = 600.0
+# From so many bytes on a message is rewritten beside the loop, which has other calls to serve.
+_LARGE: Final = 2**18
 # Bytes of an error's message: it travels as metadata, of which clients take 8 KiB.
 _MAX_MESSAGE: Final = 2048
 _OCTETS: Final = "application/octet-stream"
@@ -100,6 +105,7 @@ class InferenceService(grpc.GenericRpcHandler):
         self._metrics = metrics
         self._is_closing = is_closing
         self._dividing = Dividing(routes)
+        self.room = Room()
         self._handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             # Unary on the wire: this form lets the message be waited for by a clock.
             f"/{SERVICE}/{name}": grpc.stream_unary_rpc_method_handler(self._unary(name, answer))
@@ -128,7 +134,7 @@ class InferenceService(grpc.GenericRpcHandler):
         for name, value in details.invocation_metadata or ():
             if name == "authorization" and self._access.allows(str(value).encode()):
                 return handler
-        return handler if any(model.route.public for model in self._routes) else self._refusal
+        return handler if self._routes.any_public else self._refusal
 
     def _unary(self, name: str, answer: Callable[[Call, Any], Awaitable[Any]]) -> Any:
         """A handler from one message's bytes to another's."""
@@ -137,7 +143,13 @@ class InferenceService(grpc.GenericRpcHandler):
             call = Call(context)
             context.set_trailing_metadata((("x-request-id", call.id),))
             try:
-                message = await answer(call, messages.read(f"{name}Request", await _message(context)))
+                content = await _message(self.room, context)
+                # How long it took to send is the caller's affair.
+                call.began = monotonic()
+                try:
+                    message = await answer(call, messages.read(f"{name}Request", content))
+                finally:
+                    self.room.give_back(content)
             except Refusal as refusal:
                 await self._abort(call, refusal)
             except asyncio.CancelledError:
@@ -249,7 +261,10 @@ class InferenceService(grpc.GenericRpcHandler):
         model.stats.observe(monotonic() - call.began)
         if head.status != 200:
             raise _refused_by_worker(head.status, content)
-        return messages.response(head, content, raw=bool(message.raw_input_contents) or not message.inputs)
+        raw = bool(message.raw_input_contents) or not message.inputs
+        if raw or len(content) < _LARGE:
+            return messages.response(head, content, raw=raw)
+        return await asyncio.to_thread(messages.response, head, content, raw=raw)
 
     async def _ask(self, call: Call, model: ServedModel, generation: int | None, message: Any) -> tuple[Head, Buffer]:
         timeout, version = model.route.request_timeout, message.model_version or None
@@ -270,7 +285,11 @@ class InferenceService(grpc.GenericRpcHandler):
             raise overdue(timeout, received=True) from None
 
     async def _ask_worker(self, call: Call, model: ServedModel, wanted: Wanted, message: Any) -> tuple[Head, Buffer]:
-        body, length = messages.request_body(message)
+        limit = model.body_limit
+        if message.raw_input_contents or message.ByteSize() < _LARGE:
+            body, length = messages.request_body(message, limit)
+        else:
+            body, length = await asyncio.to_thread(messages.request_body, message, limit)
         params = {"id": call.id, "path": f"/{SERVICE}/ModelInfer", "content_type": _OCTETS, "header_length": length}
         if wanted.version is not None:
             params["version"] = wanted.version
@@ -288,19 +307,36 @@ class InferenceService(grpc.GenericRpcHandler):
     async def _stream(
         self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]
     ) -> AsyncIterator[bytes]:
-        """An answer a request, in their order; one that is refused ends nothing but itself."""
-        answer = MESSAGES["ModelStreamInferResponse"]
-        async for request in requests:
-            call = Call(context)
+        """An answer a request, in their order; one that is refused ends nothing but itself. A stream in which nothing
+        comes for long ends as if its caller had ended it, so that it does not keep its place from others."""
+        while True:
             try:
-                message = messages.read("ModelInferRequest", request)
-                response = MESSAGES["ModelInferResponse"].FromString(await self._infer(call, message))
-                yield answer(infer_response=response).SerializeToString()
+                request = await self.room.read(context, _STREAM_TIMEOUT)
+            except TimeoutError:
+                return
             except Refusal as refusal:
-                yield answer(error_message=self._told(call, refusal).detail).SerializeToString()
-            except Exception:
-                log.exception("ModelStreamInfer failed (request %s)", call.id)
-                yield answer(error_message=_failed().detail).SerializeToString()
+                await self._abort(Call(context), refusal)
+            if request is None:
+                return
+            try:
+                answer = await self._answer_in_stream(Call(context), request)
+            finally:
+                self.room.give_back(request)
+            yield answer
+
+    async def _answer_in_stream(self, call: Call, request: bytes) -> bytes:
+        answer = MESSAGES["ModelStreamInferResponse"]
+        try:
+            message = messages.read("ModelInferRequest", request)
+            response = MESSAGES["ModelInferResponse"].FromString(await self._infer(call, message))
+            said = answer(infer_response=response)
+        except Refusal as refusal:
+            said = answer(error_message=self._told(call, refusal).detail)
+        except Exception:
+            log.exception("ModelStreamInfer failed (request %s)", call.id)
+            said = answer(error_message=_failed().detail)
+        encoded: bytes = said.SerializeToString()
+        return encoded
 
     # ---------------------------------------------------------------- the repository
 
@@ -342,18 +378,16 @@ def _worker(model: ServedModel, version: str) -> Wanted:
     return wanted
 
 
-async def _message(context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+async def _message(room: Room, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
     try:
-        async with asyncio.timeout(_MESSAGE_TIMEOUT):
-            message: Any = await context.read()
+        message = await room.read(context, _MESSAGE_TIMEOUT)
     except TimeoutError:
         raise Refusal(
             408, "body_timeout", f"The request's message did not arrive within {_MESSAGE_TIMEOUT:g} s. Send it faster."
         ) from None
-    if message is grpc.aio.EOF:
+    if message is None:
         raise Refusal(400, "malformed_message", "The request has no message.")
-    content: bytes = message
-    return content
+    return message
 
 
 class _WorkersRefusal(Refusal):
@@ -386,6 +420,7 @@ async def listen(service: InferenceService, host: str, port: int, max_message: i
     Raises:
         CannotListen: another program has it.
     """
+    service.room.allow(max_message)
     server = grpc.aio.server(
         options=[
             ("grpc.so_reuseport", 0),

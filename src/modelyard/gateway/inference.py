@@ -130,9 +130,6 @@ def reading(headers: Mapping[bytes, bytes]) -> dict[str, Any]:
                 headers=[(b"accept-encoding", b"gzip, deflate")],
             )
         params["encoding"] = encoding.decode()
-    accept = headers.get(b"accept")
-    if accept is not None and accept != b"*/*":
-        params["accept"] = accept.decode("latin-1")
     return params
 
 
@@ -171,7 +168,7 @@ async def forward(
         answered = cut = False
         try:
             answer, content = await (await endpoint.link.connect()).request(head, body, part)
-            answered = not is_draining(answer, content)
+            answered = not is_draining(answer)
         except NotSent:
             endpoint.shun()
         except ConnectionLost:
@@ -185,13 +182,23 @@ async def forward(
         finally:
             model.release(endpoint, answered=answered, cut=cut, probe=probe)
         if answered:
+            odd = odd_status(answer)
+            if odd is not None:
+                raise odd
             return answer, content
         tried = (*tried, endpoint)
 
 
-def is_draining(answer: Head, content: Buffer) -> bool:
+def is_draining(answer: Head) -> bool:
     """Whether a worker that is ending took nothing of the request."""
-    return answer.status == 503 and b'"draining"' in bytes(content)
+    return answer.params.get("draining") is True
+
+
+def odd_status(answer: Head) -> Refusal | None:
+    """What to say instead of an answer whose status a model's code has made up, and HTTP reads otherwise."""
+    if answer.status == 200 or 400 <= answer.status < 600:
+        return None
+    return Refusal(500, "model_error", f"The model answered with status {answer.status}; it may be 400 to 599.")
 
 
 async def ready(exchange: Exchange, model: ServedModel, version: str | None) -> None:

@@ -20,7 +20,7 @@ import orjson
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
-from modelyard.gateway.problems import Refusal
+from modelyard.gateway.problems import BodyLimit, Refusal, body_too_large
 from modelyard.runtime.frames import Buffer, Head
 
 _MESSAGES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -151,6 +151,8 @@ def parameters(message: Any) -> dict[str, Any]:
 # ------------------------------------------------------------------ requests
 
 _LENGTH: Final = struct.Struct("<I")
+# Values that are rewritten at a time.
+_PART: Final = 2**14
 # The field of InferTensorContents by datatype, and what Python's array calls its elements as V2's binary form has them.
 _CONTENTS: Final = {
     "BOOL": ("bool_contents", "B"),
@@ -168,20 +170,26 @@ _CONTENTS: Final = {
 }
 
 
-def request_body(message: Any) -> tuple[bytes, int]:
-    """A ModelInferRequest as a V2 body in binary form, and the length of its JSON part.
+def request_body(message: Any, limit: BodyLimit) -> tuple[bytes, int]:
+    """A ModelInferRequest as a V2 body in binary form, and the length of its JSON part. Blocks for long where many
+    values stand in ``contents``.
 
     Raises:
-        Refusal: its tensors' contents are not where their types want them.
+        Refusal: its tensors' contents are not where their types want them, are more than ``limit`` in this form, or
+            something is asked of an output that is not to be had.
     """
     raw = message.raw_input_contents
     if raw and len(raw) != len(message.inputs):
         raise _invalid(f"raw_input_contents has {len(raw)} elements for {len(message.inputs)} inputs.")
-    inputs, parts = [], []
+    inputs, parts, room = [], [], limit.size
     for index, tensor in enumerate(message.inputs):
         if raw and tensor.HasField("contents"):
             raise _invalid(f"inputs[{index}].contents: with raw_input_contents no tensor has contents of its own.")
+        if not raw and _packed_size(tensor) > room:
+            # On the wire small numbers take fewer bytes than here.
+            raise body_too_large(limit)
         part = raw[index] if raw else _packed(tensor, f"inputs[{index}].contents")
+        room -= len(part)
         parts.append(part)
         inputs.append(
             {
@@ -194,12 +202,29 @@ def request_body(message: Any) -> tuple[bytes, int]:
     document: dict[str, Any] = {
         "parameters": {**parameters(message.parameters), "binary_data_output": True},
         "inputs": inputs,
-        "outputs": [{"name": output.name} for output in message.outputs],
+        "outputs": [_wanted(output, f"outputs[{index}]") for index, output in enumerate(message.outputs)],
     }
     if message.id:
         document["id"] = message.id
     text = orjson.dumps(document)
     return b"".join([text, *parts]), len(text)
+
+
+def _wanted(output: Any, path: str) -> dict[str, Any]:
+    for name in output.parameters:
+        # Whether tensors are answered in binary form is for the request's inputs to say.
+        if name != "binary_data":
+            raise _invalid(f"{path}.parameters.{name[:64]}: there is no such parameter of an output; leave it out.")
+    return {"name": output.name}
+
+
+def _packed_size(tensor: Any) -> int:
+    """Bytes of the binary form of what stands in ``contents``."""
+    field, code = _CONTENTS.get(tensor.datatype, ("", ""))
+    values = getattr(tensor.contents, field) if field else ()
+    if tensor.datatype == "BYTES":
+        return len(values) * _LENGTH.size + sum(map(len, values))
+    return len(values) * array(code).itemsize if field else 0
 
 
 def _packed(tensor: Any, path: str) -> bytes:
@@ -216,9 +241,17 @@ def _packed(tensor: Any, path: str) -> bytes:
     if datatype == "BYTES":
         return b"".join(chain.from_iterable((_LENGTH.pack(len(value)), value) for value in values))
     try:
-        return _little_endian(array(code, values)).tobytes()
+        packed = array(code)
+        for part in _parts(values):
+            packed.extend(part)
+        return _little_endian(packed).tobytes()
     except OverflowError as error:
         raise _invalid(f"{path}.{field}: a value is out of the range of {datatype}: {error}.") from None
+
+
+def _parts(values: Any) -> Iterable[Any]:
+    """``values`` by parts, between which other threads may run: what makes one of them never stops for those."""
+    return (values[start : start + _PART] for start in range(0, len(values), _PART))
 
 
 def _little_endian(values: array[Any]) -> array[Any]:
@@ -259,7 +292,9 @@ def response(head: Head, content: Buffer, *, raw: bool) -> bytes:
     else:
         for output, part in zip(message.outputs, parts, strict=True):
             field, code = _CONTENTS[output.datatype]
-            getattr(output.contents, field).extend(_values(part, code) if code else _split(part))
+            place = getattr(output.contents, field)
+            for values in _parts(_values(part, code)) if code else [_split(part)]:
+                place.extend(values)
     encoded: bytes = message.SerializeToString()
     return encoded
 

@@ -244,11 +244,12 @@ class FrontProtocol(HttpToolsProtocol):
         """Whether ``data`` is one whole request whose head was seen before; it is then on its way."""
         size = data.find(_HEAD_END) + len(_HEAD_END)
         plan = self.direct.known(data[:size])
-        if plan is None or len(data) - size != plan.length:
+        if plan is None or len(data) - size != plan.length or self.is_clogged:
             return False
         call = self.direct.begin(plan, self, None)
         if call is None:
             return False
+        self._stop_head_timer()
         self.cycle = self._answering = call
         call.body(data[size:])
         call.complete()
@@ -258,12 +259,13 @@ class FrontProtocol(HttpToolsProtocol):
         """Whether the request whose head has just been parsed goes the short way."""
         if self.parser.get_method() != b"POST" or self.parser.get_http_version() != "1.1" or self.expect_100_continue:
             return False
-        if self.parser.should_upgrade() or not self.parser.should_keep_alive():
+        # One who does not read its answers waits for them; only the application waits.
+        if self.parser.should_upgrade() or not self.parser.should_keep_alive() or self.is_clogged:
             return False
         plan = self.direct.plan(self.url, self.headers)
         if plan is None:
             return False
-        given = next((value for name, value in self.headers if name == b"x-request-id"), None)
+        given = next((value for name, value in reversed(self.headers) if name == b"x-request-id"), None)
         if given is not None and not REQUEST_ID.match(given):
             given = None
         call = self.direct.begin(plan, self, given)
@@ -321,6 +323,11 @@ class FrontProtocol(HttpToolsProtocol):
             # The parser takes the body for the other protocol's first bytes.
             self._stop_parsing(
                 400, "upgrade_with_body", "A request with a body cannot ask for an upgrade. Send it without 'Upgrade'."
+            )
+        coding = next((value for name, value in headers if name == b"transfer-encoding"), b"chunked")
+        if coding.strip().lower() != b"chunked":
+            self._stop_parsing(
+                501, "unsupported_transfer_coding", "Of transfer codings only 'chunked' is understood here."
             )
         waits = self.cycle is not None and not self.cycle.response_complete
         if waits or not self._begin_directly():
@@ -407,7 +414,7 @@ class FrontProtocol(HttpToolsProtocol):
         raise _Stop
 
     def _fail(self, status: int, code: str, detail: str) -> None:
-        """Hear no more from this connection: answer what was asked before, else this, and close."""
+        """Hear no more from this connection: end what is being answered, else answer this, and close."""
         self._deaf = True
         self.pipeline.clear()
         if self._held is not None:
@@ -421,7 +428,7 @@ class FrontProtocol(HttpToolsProtocol):
                 return
             # It is this very request's body that has gone wrong.
             if isinstance(cycle, Call):
-                cycle.gone()
+                cycle.gone(status)
             cycle.disconnected = True
             cycle.message_event.set()
             if cycle.response_started:

@@ -358,6 +358,12 @@ class RouteTable:
         self.loads = Loads()
         self._by_uid: dict[str, ServedModel] = {}
         self._by_name: dict[tuple[str, str], ServedModel] = {}
+        self._public: set[str] = set()
+
+    @property
+    def any_public(self) -> bool:
+        """Whether there is a model that may be used without a token."""
+        return bool(self._public)
 
     def __iter__(self) -> Iterator[ServedModel]:
         return iter(list(self._by_name.values()))
@@ -374,6 +380,10 @@ class RouteTable:
             model = self._by_uid[route.uid] = ServedModel(route, self.loads.add(route.uid))
         else:
             model.update(route)
+        if route.public:
+            self._public.add(route.uid)
+        else:
+            self._public.discard(route.uid)
         key = (route.namespace, route.name)
         earlier = self._by_name.get(key)
         if earlier is not None and earlier is not model:
@@ -385,6 +395,7 @@ class RouteTable:
     def remove(self, uid: str) -> None:
         model = self._by_uid.pop(uid, None)
         if model is not None:
+            self._public.discard(uid)
             model.close()
             self.loads.remove(model.meter)
             key = (model.route.namespace, model.route.name)

@@ -1,7 +1,8 @@
 """Answers that come in pieces: Triton's ``generate_stream``, as server-sent events.
 
-Each piece is sent on as soon as it is there. A caller who reads slower than the model writes is waited for: so much
-is kept for it, and then it is cut off, as the connection to the worker, which others share, cannot wait.
+Each piece is sent on as soon as it is there. A caller who reads slower than the model writes is waited for: some is
+kept for it, and when that is too much, or more than a little for some seconds, it is cut off, as the connection to the
+worker, which others share, cannot wait.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from modelyard.gateway.served import ServedModel, Wanted
 from modelyard.runtime.calls import GENERATE
 from modelyard.runtime.frames import Buffer, Head, pack
 
-# Bytes that are kept for a caller who reads slowly.
-_MOST: Final = 4 * 2**20
+# Bytes that are kept for a caller who reads slowly: so many for SLOW seconds, and never more than the most.
+_SOME: Final = 4 * 2**20
+_MOST: Final = 64 * 2**20
+_SLOW: Final = 5.0
 
 
 class _Pieces:
@@ -31,16 +34,26 @@ class _Pieces:
         self._too_many = too_many
         self._waiting: deque[Buffer] = deque()
         self._size = 0
+        self._behind_since: float | None = None
         self._told = asyncio.Event()
 
     def put(self, head: Head, piece: memoryview) -> None:
         self.head = self.head or head
         self._size += len(piece)
-        if self._size > _MOST:
+        if self._is_too_slow():
             self._too_many()
         else:
             self._waiting.append(piece)
             self._told.set()
+
+    def _is_too_slow(self) -> bool:
+        # One piece alone may be of any size.
+        if self._size <= _SOME or not self._waiting:
+            self._behind_since = None
+            return False
+        now = monotonic()
+        self._behind_since = self._behind_since or now
+        return self._size > _MOST or now - self._behind_since > _SLOW
 
     async def until(self, answering: asyncio.Future[tuple[Head, Buffer]]) -> AsyncIterator[bytes]:
         """Each piece, to the last one before the answer."""

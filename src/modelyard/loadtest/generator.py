@@ -167,6 +167,9 @@ class Generator(ABC):
                 self._fail(NO_STATUS, REFUSED, str(error) or "Connecting took too long.")
                 await asyncio.sleep(_PAUSE)
             else:
+                if not connection.is_open:
+                    # Lost again since; another attempt is under way.
+                    return
                 self._reconnected += 1
                 self._free(connection, time.perf_counter_ns())
                 return
@@ -253,11 +256,15 @@ class ClosedLoop(Generator):
 class OpenLoop(Generator):
     """Requests are due at even distances; one that finds no free connection waits for it, while its time runs."""
 
+    def __init__(self, plan: Plan, tell: Callable[[Slice], None]) -> None:
+        super().__init__(plan, tell)
+        self._due: deque[int] = deque()
+        self._idle: list[Connection] = []
+
     def _load(self, starts: int) -> None:
         assert self._plan.rate is not None
         self._first = starts + int(self._plan.offset * _SECOND)
         self._number = 0
-        self._due: deque[int] = deque()
         self._idle = [connection for connection in self._connections if connection.is_open]
         self._timer = Timer(self._on_time)
         self._on_time()

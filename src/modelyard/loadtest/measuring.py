@@ -122,7 +122,8 @@ async def _processes(parts: list[Plan]) -> AsyncIterator[list[asyncio.subprocess
     try:
         for part in parts:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "modelyard.loadtest", stdin=asyncio.subprocess.PIPE,
+                # -P: what lies in the current folder is not imported.
+                sys.executable, "-P", "-m", "modelyard.loadtest", stdin=asyncio.subprocess.PIPE,
                 # A session of its own: who interrupts us has us end the load in order.
                 stdout=asyncio.subprocess.PIPE, limit=_LINE, start_new_session=True,
             )  # fmt: skip

@@ -29,7 +29,7 @@ def read(path: Path) -> Any:
     try:
         return onnx.load(str(path))
     except Exception as error:  # protobuf's errors, and onnx's own
-        message = f"{path.name} cannot be read as an ONNX model: {error}"
+        message = f"{path.name} is no ONNX model, or a damaged one."
         raise InvalidRequest([Problem("model", "corrupt_file", message)]) from error
 
 

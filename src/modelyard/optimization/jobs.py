@@ -33,6 +33,11 @@ class Metric(StrEnum):
     AGREEMENT = "agreement"  # share of rows that both models put into one class
     COSINE = "cosine"  # mean cosine similarity of both models' answers
 
+    @property
+    def is_error(self) -> bool:
+        """Whether less is better."""
+        return self in (Metric.RMSE, Metric.MAE)
+
 
 class Job(msgspec.Struct, kw_only=True, tag=True, tag_field="job"):
     """Paths are absolute."""

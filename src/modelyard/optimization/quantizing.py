@@ -10,6 +10,7 @@ import platform
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import chdir
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,14 +55,17 @@ def quantize(job: jobs.Quantize, tell: Tell) -> jobs.Quantized:
     calls, of = _evaluation(job, signature)
     opset = graphs.opset(model)
     notes: list[str] = []
-    if job.method is Method.FP16:
-        tell("Converting to fp16")
-        _to_fp16(model, source, to, job)
-        kept = _kept_in_fp16(model, graphs.read(to))
-    else:
-        ranges = _calibration(job, signature) if job.method is Method.STATIC_INT8 else []
-        notes = _to_int8(model, source, to, job, ranges, tell)
-        kept = _kept_in_int8(to)
+    # The current folder is the user's: symbolic shape inference leaves there what it did not understand, and onnx
+    # refuses to write weights beside a model where such a file lies in it.
+    with tempfile.TemporaryDirectory(prefix="modelyard-") as empty, chdir(empty):
+        if job.method is Method.FP16:
+            tell("Converting to fp16")
+            _to_fp16(model, source, to, job)
+            kept = _kept_in_fp16(model, graphs.read(to))
+        else:
+            ranges = _calibration(job, signature) if job.method is Method.STATIC_INT8 else []
+            notes = _to_int8(model, source, to, job, ranges, tell)
+            kept = _kept_in_int8(to)
     quantized, skipped = kept
     if not quantized:
         raise _nothing(graphs.operators(model), job.method)

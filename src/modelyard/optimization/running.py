@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from typing import IO, Final, TypeVar
 
 import msgspec
@@ -22,6 +23,8 @@ from modelyard.optimization import jobs
 R = TypeVar("R")
 
 _TAIL: Final = 2000
+# Seconds between the end of what it says and its own.
+_ENDING: Final = 5.0
 # What numerical libraries start as many threads by, as a worker has it too.
 _THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -47,7 +50,9 @@ def run(job: jobs.Job, result: type[R], tell: Callable[[str], None] = _silent) -
     with (
         tempfile.TemporaryFile() as log,
         subprocess.Popen(
-            [sys.executable, "-m", "modelyard.optimization"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+            # -P: what lies in the current folder is data, not code.
+            [sys.executable, "-P", "-m", "modelyard.optimization"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
             env={**os.environ, **dict.fromkeys(_THREADS, str(getattr(job, "threads", 1)))},
             # An interrupt is for the one who waits, who then ends it.
             start_new_session=True,
@@ -65,13 +70,26 @@ def run(job: jobs.Job, result: type[R], tell: Callable[[str], None] = _silent) -
                 if told.faults:
                     raise InvalidRequest([Problem(f.path, f.code, f.message) for f in told.faults])
                 if told.result is not None:
-                    return msgspec.convert(told.result, result, str_keys=True)
+                    return _result(told.result, result)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_ENDING)
         except BrokenPipeError:
-            pass  # it ended before it read all of the job
+            # It ended before it read all of the job.
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_ENDING)
         finally:
             process.kill()
             process.wait()
         raise JobFailed(_why(process.returncode, log))
+
+
+def _result(told: object, result: type[R]) -> R:
+    try:
+        return msgspec.convert(told, result, str_keys=True)
+    except msgspec.ValidationError as error:
+        # JSON has no word for what is no finite number: it is written as null.
+        message = f"The model was worked on, but a number of the result is not finite ({error}): its answers overflow."
+        raise JobFailed(message) from None
 
 
 def _why(code: int, log: IO[bytes]) -> str:

@@ -61,8 +61,7 @@ def score(
 
 def _made(metric: Metric, before: float, after: float, rows: int, of: Rows) -> Score:
     # Shares of so many rows are no exact binary numbers: a drop of 0.01 is not to be past a limit of 0.01.
-    grows = metric in (Metric.RMSE, Metric.MAE)
-    drop = (after - before) / max(before, _TINY) if grows else before - after
+    drop = (after - before) / max(before, _TINY) if metric.is_error else before - after
     if not np.isfinite(drop):
         raise _problem("", "not_finite", f"The {metric} is no finite number: the model's answers overflow.")
     return Score(metric=metric, before=before, after=after, drop=round(drop, 12), rows=rows, of=of)

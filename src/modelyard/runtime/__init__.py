@@ -9,16 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from modelyard.runtime.errors import RequestError
     from modelyard.runtime.manager.config import ProgressiveLoadingConfig
     from modelyard.runtime.manager.entries import ModelUnavailable
     from modelyard.runtime.manager.manager import ModelManager
 
-__all__ = ["ModelManager", "ModelUnavailable", "ProgressiveLoadingConfig"]
+__all__ = ["ModelManager", "ModelUnavailable", "ProgressiveLoadingConfig", "RequestError"]
 
 _FROM = {
     "ModelManager": "modelyard.runtime.manager.manager",
     "ModelUnavailable": "modelyard.runtime.manager.entries",
     "ProgressiveLoadingConfig": "modelyard.runtime.manager.config",
+    "RequestError": "modelyard.runtime.errors",
 }
 
 

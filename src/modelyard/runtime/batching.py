@@ -61,7 +61,7 @@ class Waiting:
         # How many may run together; None: this is not known yet.
         self.rows: int | None = None
 
-    def submit(self, call: Call, size: int, done: Done) -> Callable[[], None]:
+    def submit(self, call: Call, size: int, done: Done) -> Callable[[], None] | None:
         """As :meth:`Executor.submit`."""
         job = _Job(call, size, done)
         self._waiting.append(job)
@@ -69,7 +69,7 @@ class Waiting:
             self._delay()
         elif self._due is None and not self._flushed:
             self._due = self._loop.call_soon(self._start)
-        return job.take_back
+        return job.take_back if job.done is not None else None
 
     def flush(self) -> None:
         """No more come for the moment."""

@@ -15,7 +15,7 @@ from modelyard.runtime import batching, generate, inflating, quick, v1, v2
 from modelyard.runtime.calls import GENERATE, V1, V2, Answer, Call, Done, Part
 from modelyard.runtime.engines.base import AsyncModel, Model, Outputs, StreamModel, SyncModel
 from modelyard.runtime.errors import RequestError
-from modelyard.runtime.executor import Executor
+from modelyard.runtime.executor import SMALL, Executor
 
 PROBLEM_TYPE: Final = "application/problem+json"
 EVENTS_TYPE: Final = "text/event-stream"
@@ -116,7 +116,7 @@ class DataPlane:
 
     async def _answer_async(self, model: AsyncModel, call: Call) -> Answer:
         try:
-            request = self._decode(call)
+            request = await self._decode_beside(call)
             outputs = await model.predict(request.inputs, request.outputs, request.parameters)
             return self._encode(call, request, outputs)
         except (Exception, SystemExit) as error:
@@ -125,7 +125,7 @@ class DataPlane:
     async def _answer_in_parts(self, model: StreamModel, call: Call, part: Part | None) -> Answer:
         begun = False
         try:
-            request = self._decode(call)
+            request = await self._decode_beside(call)
             pieces = model.stream(request.inputs, request.parameters)
             try:
                 if not call.stream or part is None:
@@ -159,7 +159,12 @@ class DataPlane:
                 answers[index] = self._refuse(error, call)
         waiting = self._waiting
         rows, most = (waiting.rows or 1, waiting.most) if waiting is not None else (1, 1)
-        for group in batching.groups(requests, rows, most, by_parameters=model.reads_parameters):
+        try:
+            groups = list(batching.groups(requests, rows, most, by_parameters=model.reads_parameters))
+        except BaseException:  # parameters may be nested deeper than what compares them can go
+            _log.debug("requests are answered alone, as they cannot be compared", exc_info=True)
+            groups = [[index] for index, request in enumerate(requests) if request is not None]
+        for group in groups:
             chosen = [(calls[index], request) for index in group if (request := requests[index]) is not None]
             shared = self._run_together(model, chosen) if len(group) > 1 else None
             if shared is None:
@@ -196,6 +201,12 @@ class DataPlane:
             return self._refuse(error, call)
 
     # ---------------------------------------------------------------- bodies
+
+    async def _decode_beside(self, call: Call) -> v2.Request:
+        """As :meth:`_decode`, for models that run on the loop: what may take long does not hold it up."""
+        if call.encoding or len(call.body) > SMALL:
+            return await asyncio.to_thread(self._decode, call)
+        return self._decode(call)
 
     def _decode(self, call: Call) -> v2.Request:
         if call.version and call.version != self.version:

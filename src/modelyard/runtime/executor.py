@@ -104,10 +104,13 @@ class Executor:
 
     def _back(self, job: _Job, future: Future[tuple[Any, float]]) -> None:
         self._in_threads -= 1
-        result, seconds = future.result()
-        self._learn(seconds / job.count)
-        job.finish(result)
-        self._dispatch()
+        try:
+            result, seconds = future.result()
+            self._learn(seconds / job.count)
+            job.finish(result)
+        finally:
+            # Whatever became of it, others wait.
+            self._dispatch()
 
     def _learn(self, seconds: float) -> None:
         mean = self.mean_seconds

@@ -14,11 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import struct
 from collections.abc import Callable
 from typing import Any, Final, cast
 
 import msgspec
+
+log = logging.getLogger(__name__)
 
 REQUEST: Final = 1
 RESPONSE: Final = 2
@@ -202,7 +205,7 @@ class FramePeer(asyncio.Protocol):
         waiting, self._waiting = self._waiting, {}
         self._hearing.clear()
         for take in waiting.values():
-            take(None, _NOTHING)
+            _give(take, None, _NOTHING)
         if self._on_close is not None:
             self._on_close(self)
 
@@ -279,11 +282,11 @@ class FramePeer(asyncio.Protocol):
             if self._hearing:
                 self._hearing.pop(stream, None)
             if take is not None:
-                take(head, body)
+                _give(take, head, body)
         elif kind == PART:
             part = self._hearing.get(stream)
             if part is not None:
-                part(head, body)
+                _give(part, head, body)
         elif self._handler is None:
             self._abort()
         else:
@@ -317,6 +320,14 @@ class FramePeer(asyncio.Protocol):
 def pack(head: Head) -> bytes:
     """A head as it is sent."""
     return _encode(head)
+
+
+def _give(take: Callable[[Any, memoryview], None], head: Head | None, body: memoryview) -> None:
+    """What goes wrong with one answer must not end the connection, which is that of many."""
+    try:
+        take(head, body)
+    except Exception:
+        log.exception("an answer could not be passed on")
 
 
 _NO_HEAD: Final = _encode(Head())

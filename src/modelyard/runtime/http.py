@@ -40,6 +40,10 @@ MAX_BODY: Final = 64 * 2**20
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _HEADER_LENGTH: Final = b"inference-header-content-length"
+# Of a number of bytes.
+_MAX_DIGITS: Final = 12
+# What Triton's clients may send with these, and what can be followed here.
+_KNOWN_PARAMETERS: Final = {"load": frozenset[str](), "unload": frozenset({"unload_dependents"})}
 _EXTENSIONS: Final = ["binary_tensor_data", "model_repository"]
 
 
@@ -236,7 +240,7 @@ class Application:
                 return json_answer(self._index(_parameters(await self._body(receive))))
             case ["v2", "repository", "models", name, "load" | "unload" as action]:
                 _require(method, "POST")
-                await self._body(receive)
+                _check_command(action, _parameters(await self._body(receive)))
                 await (self._served.load(name) if action == "load" else self._served.unload(name))
                 return json_answer({})
         answer = await self._information(words)
@@ -287,7 +291,7 @@ class Application:
         # Who asks for what is not there is told so before the body is read.
         self._served.is_ready(name)
         length = headers.get(_HEADER_LENGTH)
-        if length is not None and not length.isdigit():
+        if length is not None and (not length.isdigit() or len(length) > _MAX_DIGITS):
             raise RequestError(
                 400, "invalid_header_length", "Inference-Header-Content-Length must be a number of bytes."
             )
@@ -344,6 +348,19 @@ def _parameters(body: bytes) -> dict[str, Any]:
     if type(parameters) is not dict:
         raise RequestError(400, "invalid_json", "The body must be a JSON object, or empty.")
     return parameters
+
+
+def _check_command(action: str, document: dict[str, Any]) -> None:
+    """Raises:
+    RequestError: it has a parameter that cannot be followed.
+    """
+    parameters = document.get("parameters", {})
+    if type(parameters) is not dict:
+        raise RequestError(422, "invalid_request", "parameters must be an object.")
+    for name in parameters:
+        if name not in _KNOWN_PARAMETERS[action]:
+            message = f"Models are loaded as they were registered, so {action} takes no parameter {name[:64]!r}."
+            raise RequestError(400, "unsupported_parameter", message)
 
 
 def json_answer(value: object, status: int = 200) -> Answer:

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import orjson
 
-from modelyard.runtime.signature import BYTES, DATATYPES, Array, Signature, elements
+from modelyard.runtime.signature import BYTES, DATATYPES, MAX_DIMENSIONS, Array, Signature, elements
 from modelyard.runtime.tensors import flatten
 from modelyard.runtime.v2 import BINARY_TYPE, Encoded, Request, outputs_asked
 
@@ -135,7 +135,7 @@ class Reader:
         """How many a tensor has that says this of itself; 0: it is not for this module."""
         if type(name) is not str or not name or type(datatype) is not str or type(shape) is not list:
             return 0
-        if datatype not in _CODES:
+        if datatype not in _CODES or len(shape) > MAX_DIMENSIONS:
             return 0
         count = 1
         if self._specs is None:
@@ -237,7 +237,7 @@ class Writer:
             if type(array) is not np.ndarray:
                 return None
             key += (array.dtype, array.shape)
-            arrays.append(array if array.ndim == 1 else array.ravel())
+            arrays.append(np.ascontiguousarray(array) if array.ndim == 1 else array.ravel())
         template = self._template(tuple(key))
         if template is None:
             return None

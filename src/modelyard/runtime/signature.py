@@ -81,6 +81,10 @@ def datatype_of(array: Array) -> str | None:
     return name
 
 
+# numpy's limit.
+MAX_DIMENSIONS: Final = 64
+
+
 def elements(shape: list[int] | tuple[int, ...]) -> int:
     """How many elements a tensor of ``shape`` has."""
     return math.prod(shape)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, Final
 
 from modelyard.runtime.calls import Answer, Call
 from modelyard.runtime.dataplane import DataPlane
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+# How long (seconds) a caller may be behind with one piece: meanwhile a model of one stream at a time serves no other.
+PATIENCE: Final = 30.0
 
 
 class Disconnected(Exception):
@@ -22,21 +25,26 @@ async def stream(plane: DataPlane, call: Call, request_id: bytes, receive: Recei
     of its own; None once it was sent.
 
     Raises:
-        Disconnected: the caller did not wait for the end, and the call was taken back
+        Disconnected: the caller did not wait for the end, or did not take a piece in time, and the call was taken back
     """
     begun = False
 
     async def begin(piece: Answer) -> None:
         headers = [(b"content-type", piece.content_type.encode()), (b"x-request-id", request_id)]
         await send({"type": "http.response.start", "status": piece.status, "headers": headers})
-        await send({"type": "http.response.body", "body": piece.body, "more_body": True})
 
-    def part(piece: Answer) -> Awaitable[None]:
+    async def part(piece: Answer) -> None:
         nonlocal begun
-        if not begun:
-            begun = True
-            return begin(piece)
-        return send({"type": "http.response.body", "body": piece.body, "more_body": True})
+        try:
+            async with asyncio.timeout(PATIENCE):
+                if not begun:
+                    begun = True
+                    await begin(piece)
+                await send({"type": "http.response.body", "body": piece.body, "more_body": True})
+        except TimeoutError:
+            # As if the caller had gone away: that is no failure of the model's.
+            gone.cancel()
+            raise asyncio.CancelledError from None
 
     answering = asyncio.ensure_future(plane.infer(call, part))
     gone = asyncio.ensure_future(_until_gone(receive))

@@ -51,10 +51,11 @@ def from_json(data: Any, datatype: str, shape: list[int] | None, path: str, prob
     array = _convert(flat, datatype, path, problems)
     if problems or shape is None:
         return array
-    return _reshape(array, shape, path, problems)
+    return reshaped(array, shape, path, problems)
 
 
-def _reshape(array: Array, shape: list[int], path: str, problems: list[FieldProblem]) -> Array:
+def reshaped(array: Array, shape: list[int], path: str, problems: list[FieldProblem]) -> Array:
+    """``array`` in ``shape``; what is returned counts only if no problem was added."""
     try:
         return array.reshape(shape)
     except (ValueError, OverflowError):
@@ -137,18 +138,18 @@ def from_binary(content: memoryview, datatype: str, shape: list[int], path: str,
         if len(values) != count:
             problems.append((path, "wrong_length", f"{len(values)} elements, but shape {shape} has {count}."))
             return NOTHING
-        return _reshape(_objects(values), shape, path, problems)
+        return reshaped(_objects(values), shape, path, problems)
     if len(content) != count * dtype.itemsize:
         message = f"{len(content)} bytes, but {datatype} {shape} takes {count * dtype.itemsize}."
         problems.append((path, "wrong_length", message))
         return NOTHING
     if datatype == "BOOL":
         # Any byte may come in; only 0 and 1 are valid memory of a numpy bool.
-        return _reshape(np.frombuffer(content, np.uint8) != 0, shape, path, problems)
+        return reshaped(np.frombuffer(content, np.uint8) != 0, shape, path, problems)
     array: Array = np.frombuffer(content, dtype.newbyteorder("<"))
     if not array.flags.aligned:
         array = array.copy()
-    return _reshape(array, shape, path, problems)
+    return reshaped(array, shape, path, problems)
 
 
 def _split_bytes(content: memoryview) -> list[bytes] | None:

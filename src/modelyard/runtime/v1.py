@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
@@ -20,13 +21,23 @@ import orjson
 
 from modelyard.runtime import tensors
 from modelyard.runtime.errors import FieldProblem, InvalidFields, RequestError
-from modelyard.runtime.signature import BYTES, Array, Signature, TensorSpec
+from modelyard.runtime.signature import BYTES, MAX_DIMENSIONS, Array, Signature, TensorSpec
 from modelyard.runtime.v2 import Encoded, Request
 
 _UNNAMED: Final = "input-0"
 # More would only make the answer long.
 _MAX_PROBLEMS: Final = 100
-_GUESSED: Final = {"b": "BOOL", "i": "INT64", "u": "UINT64", "f": "FP64", "U": BYTES}
+# Input names that a fault's message lists.
+_MAX_NAMES: Final = 20
+# By the types of all values; any others are taken for BYTES.
+_GUESSED: Final = {
+    frozenset[type](): "FP64",
+    frozenset({bool}): "BOOL",
+    frozenset({int}): "INT64",
+    frozenset({float}): "FP64",
+    frozenset({int, float}): "FP64",
+}
+_INT64_MAX: Final = 2**63 - 1
 
 # Where a value stands, by its row.
 _Path = Callable[[int], str]
@@ -82,7 +93,7 @@ def _rows(rows: Any, signature: Signature, problems: list[FieldProblem]) -> dict
             message = "the first instance is an object of inputs by name, so all must be."
             problems.append((f"instances[{index}]", "invalid_type", message))
         elif row.keys() != columns.keys():
-            problems.extend(_misnamed(row, columns, f"instances[{index}]"))
+            problems.extend(islice(_misnamed(row, columns, f"instances[{index}]"), _MAX_PROBLEMS))
         else:
             for name, value in row.items():
                 columns[name].append(value)
@@ -102,7 +113,7 @@ def _columns(columns: Any, signature: Signature, problems: list[FieldProblem]) -
         return _single(columns, signature, "inputs", problems)
     known = _names(signature)
     if known is not None and columns.keys() != set(known):
-        problems.extend(_misnamed(columns, known, "inputs"))
+        problems.extend(islice(_misnamed(columns, known, "inputs"), _MAX_PROBLEMS))
         return {}
     specs = _specs(signature)
     return {
@@ -122,12 +133,13 @@ def _single(data: Any, signature: Signature, path: str, problems: list[FieldProb
 
 
 def _misnamed(given: Mapping[str, Any], known: Mapping[str, Any] | list[str], path: str) -> Iterator[FieldProblem]:
+    takes = ", ".join(map(repr, islice(known, _MAX_NAMES))) + ", ..." * (len(known) > _MAX_NAMES)
     for name in known:
         if name not in given:
             yield path, "missing_input", f"Input {name!r} is missing."
     for name in given:
         if name not in known:
-            message = f"The model has no input {name!r}. It takes {', '.join(map(repr, known))}."
+            message = f"The model has no input {name!r}. It takes {takes}."
             yield f"{path}.{name}", "unknown_input", message
 
 
@@ -162,7 +174,7 @@ def _array(data: Any, name: str, spec: TensorSpec | None, path: _Path, problems:
     array = _convert(data, datatype, shape, path(0), faults)
     if not faults and (spec is None or spec.fits(shape)):
         return array
-    problems.extend(list(_blame(data, name, datatype, spec, path)) or faults)
+    problems.extend(list(islice(_blame(data, name, datatype, spec, path), _MAX_PROBLEMS)) or faults)
     return tensors.NOTHING
 
 
@@ -194,14 +206,19 @@ def _nesting(data: list[Any]) -> list[int]:
 
 
 def _guess(data: list[Any]) -> str:
-    try:
-        return _GUESSED.get(np.array(data).dtype.kind, BYTES)
-    except ValueError:
+    flat, shape = tensors.flatten(data)
+    if shape is None:
         # It is ragged, which is found whatever the type.
         return "FP64"
+    datatype = _GUESSED.get(frozenset(map(type, flat)), BYTES)
+    return "UINT64" if datatype == "INT64" and max(flat) > _INT64_MAX else datatype
 
 
 def _convert(data: list[Any], datatype: str, shape: list[int], path: str, problems: list[FieldProblem]) -> Array:
+    if len(shape) > MAX_DIMENSIONS:
+        message = f"Arrays have at most {MAX_DIMENSIONS} dimensions, not {len(shape)}."
+        problems.append((path, "wrong_shape", message))
+        return tensors.NOTHING
     if datatype != BYTES:
         return tensors.from_json(data, datatype, shape, path, problems)
     values: list[bytes] = []
@@ -212,7 +229,7 @@ def _convert(data: list[Any], datatype: str, shape: list[int], path: str, proble
         return tensors.NOTHING
     array: Array = np.empty(len(values), np.object_)
     array[:] = values
-    return array.reshape(shape)
+    return tensors.reshaped(array, shape, path, problems)
 
 
 class _Unfit(Exception):

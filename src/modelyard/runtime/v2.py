@@ -15,7 +15,7 @@ import orjson
 
 from modelyard.runtime import tensors
 from modelyard.runtime.errors import FieldProblem, InvalidFields, RequestError
-from modelyard.runtime.signature import DATATYPES, Array, Signature, TensorSpec
+from modelyard.runtime.signature import DATATYPES, MAX_DIMENSIONS, Array, Signature, TensorSpec
 
 JSON_TYPE: Final = "application/json"
 BINARY_TYPE: Final = "application/octet-stream"
@@ -203,6 +203,10 @@ def _shape(shape: Any, path: str, spec: TensorSpec | None, problems: list[FieldP
     path += ".shape"
     if type(shape) is not list:
         problems.append((path, "required", "A tensor needs its shape: an array of whole numbers."))
+        return None
+    if len(shape) > MAX_DIMENSIONS:
+        # Their product alone could take minutes.
+        problems.append((path, "wrong_shape", f"{len(shape)} dimensions; a tensor has at most {MAX_DIMENSIONS}."))
         return None
     for size in shape:
         if type(size) is not int or not 0 <= size <= _MAX_DIMENSION:

@@ -143,7 +143,7 @@ def _next_order(orders: socket.socket) -> socket.socket | None:
 def _files() -> dict[str, int]:
     """What the code in this process was read from, with the times of change: modules of ours, the entry modules of
     others', and the folders that packages are installed into."""
-    paths = {sys.executable, *filter(os.path.isdir, sys.path)} - {str(Path.cwd())}
+    paths = {sys.executable, *filter(os.path.isdir, sys.path)}
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if file is not None and (name.startswith("modelyard.") or "." not in name):
@@ -210,8 +210,6 @@ def _become_worker(channel: socket.socket, orders: socket.socket, score: str) ->
         Path("/proc/self/oom_score_adj").write_text(score)
         os.environ.clear()
         os.environ.update(order["environment"])
-        if sys.path[:1] == [str(Path.cwd())]:
-            sys.path[0] = order["folder"]
         os.chdir(order["folder"])
         show(order["command"], order["environment"])
         _seed()

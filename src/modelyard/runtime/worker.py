@@ -232,7 +232,11 @@ class Worker:
         if self._plane is None or self._draining:
             error = _DRAINING if self._draining else _LOADING
             problem = error.as_problem(_text(params.get("id")), _text(params.get("path")))
-            respond(Head(status=error.status, params={"content_type": "application/problem+json"}), _json(problem))
+            # Says by itself, not by its text, which a model's own error may have too, that nothing was begun.
+            head = Head(
+                status=error.status, params={"content_type": "application/problem+json", "draining": self._draining}
+            )
+            respond(head, _json(problem))
             return
         key = (peer, stream)
         self._running[key] = None

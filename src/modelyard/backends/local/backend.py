@@ -38,8 +38,9 @@ from modelyard.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_WORKER: Final = (sys.executable, "-m", "modelyard.runtime", "--instance")
-_LAUNCHER: Final = (sys.executable, "-m", "modelyard.runtime.launch")
+# -P: code is not looked for where they run.
+_WORKER: Final = (sys.executable, "-P", "-m", "modelyard.runtime", "--instance")
+_LAUNCHER: Final = (sys.executable, "-P", "-m", "modelyard.runtime.launch")
 # A shutdown lets requests in flight finish for so long, then waits so long for the kernel to end the rest.
 _SHUTDOWN_GRACE: Final = 10.0
 _SHUTDOWN_KILL: Final = 10.0

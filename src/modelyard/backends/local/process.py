@@ -390,10 +390,8 @@ async def watch_new(fork: Callable[[], Child], *, whole_group: bool = False) -> 
     try:
         child = await asyncio.shield(forked)
     except asyncio.CancelledError:
-        await asyncio.wait([forked])
-        if forked.exception() is None:
-            forked.result().kill()
-            await in_thread(forked.result().wait)
+        # Nor by one that is cancelled again while it ends the child.
+        await asyncio.shield(spawn(_end_unwanted(forked), "end an unwanted process"))
         raise
     # Not reaped before Handle looks, so its number cannot have been given out again.
     try:
@@ -405,6 +403,15 @@ async def watch_new(fork: Callable[[], Child], *, whole_group: bool = False) -> 
         await in_thread(child.wait)
         raise
     return Handle(process, child, whole_group=whole_group)
+
+
+async def _end_unwanted(forked: asyncio.Future[Child]) -> None:
+    try:
+        child = await forked
+    except Exception:
+        return  # there is none
+    child.kill()
+    await in_thread(child.wait)
 
 
 # --------------------------------------------------------------------------------------------- ending

@@ -239,7 +239,8 @@ class WarmParents:
         with ours:
             ours.setblocking(False)
             with theirs:
-                command = [sys.executable, "-m", "modelyard.runtime.warm", name, str(theirs.fileno())]
+                # -P as a worker that is launched afresh.
+                command = [sys.executable, "-P", "-m", "modelyard.runtime.warm", name, str(theirs.fileno())]
                 # What goes wrong in it is written where this process writes.
                 handle = await process.start(
                     command, env=self._environment, cwd=str(self._folder), output=2, pass_fds=[theirs.fileno()]

@@ -128,8 +128,8 @@ class SklearnModel(SyncModel):
         )
 
     def rows_together(self, wanted: Batching) -> int:
-        # Estimators predict row by row, by scikit-learn's own definition of predict.
-        return wanted.max_rows
+        # Estimators predict row by row by scikit-learn's own definition of predict; of others only their owner knows.
+        return wanted.max_rows if wanted.chosen or _is_scikit_learns(self._estimator) else 0
 
     def predict(self, inputs: Inputs, outputs: tuple[str, ...] | None, parameters: dict[str, Any]) -> Outputs:
         rows = inputs[INPUT]
@@ -143,3 +143,28 @@ class SklearnModel(SyncModel):
             # scikit-learn's word for data it will not take: a NaN, no rows at all.
             raise RequestError(422, "input_refused", f"The model refuses these inputs: {error}") from error
         return answer
+
+
+def _is_scikit_learns(estimator: Any) -> bool:
+    """Whether it, and all that it is made of, is scikit-learn's own, without any function of somebody else's."""
+    if not hasattr(estimator, "get_params") or not _is_own(type(estimator)):
+        return False
+    parameters = estimator.get_params(deep=False)
+    # A FunctionTransformer's function sees all rows, whoever has written it.
+    return parameters.get("func") is None and all(map(_is_known, parameters.values()))
+
+
+def _is_known(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_known, value))
+    if isinstance(value, dict):
+        return all(map(_is_known, value.values()))
+    if isinstance(value, type):
+        return True
+    if hasattr(value, "get_params"):
+        return _is_scikit_learns(value)
+    return not callable(value) or _is_own(value if hasattr(value, "__name__") else type(value))
+
+
+def _is_own(made: Any) -> bool:
+    return str(getattr(made, "__module__", "")).partition(".")[0] == "sklearn"

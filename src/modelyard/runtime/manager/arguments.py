@@ -32,7 +32,7 @@ class Arguments:
 def parse(arguments: list[str]) -> Arguments:
     """Exits with 2 if they are not valid."""
     options = _parser().parse_args(arguments)
-    names = [tuple(text.rpartition("=")[::2]) for text in options.models]
+    names = [_named(text) for text in options.models]
     mocks = [text.partition("=") for text in options.mock]
     return Arguments(
         models=tuple((name, Path(path).absolute()) for name, path in names),
@@ -52,6 +52,12 @@ def parse(arguments: list[str]) -> Arguments:
             threads=options.threads,
         ),
     )
+
+
+def _named(text: str) -> tuple[str, str]:
+    """A name, empty for none, and a path, which may have a = of its own: after a slash, or after the first one."""
+    name, equals, path = text.partition("=")
+    return (name, path) if equals and "/" not in name else ("", text)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -54,7 +54,7 @@ def detect(environ: Mapping[str, str], arguments: Sequence[str], *, terminal: bo
         return Environment.DEVELOPMENT, "it is started to be reloaded"
     if terminal:
         return Environment.DEVELOPMENT, "it runs in a terminal"
-    return Environment.PRODUCTION, "nothing says otherwise"
+    return Environment.PRODUCTION, "there is no terminal, and nothing says otherwise"
 
 
 def _named(said: str, by: str) -> Environment:
@@ -85,6 +85,9 @@ class ProgressiveLoadingConfig:
     ``allow_mock``: whether the mock engine may be used (no / yes).
     ``drain_timeout``: seconds that the end waits for models that are in use.
     ``threads``: how many threads one model may compute with.
+
+    Raises:
+        ValueError: what is wrong, all at once; also what :func:`detect` says
     """
 
     environment: Environment | str | None = None
@@ -100,6 +103,10 @@ class ProgressiveLoadingConfig:
     allow_mock: bool | None = None
     drain_timeout: float = 30.0
     threads: int = 1
+
+    def __post_init__(self) -> None:
+        # Where it is written is where it is put right.
+        self.settle()
 
     def settle(self) -> Settled:
         """Everything decided.

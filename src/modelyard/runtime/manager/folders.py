@@ -37,7 +37,7 @@ def find(path: Path, name: str = "") -> list[Found]:
     path = path.absolute()
     if not path.exists():
         raise NothingFound(f"There is no {path}.")
-    one = _model_in(path)
+    one = model_in(path)
     if one is not None:
         told = (
             path.parent.name if path.is_file() and path.stem == "model" else path.stem if path.is_file() else path.name
@@ -47,7 +47,7 @@ def find(path: Path, name: str = "") -> list[Found]:
         raise NothingFound(f"{path} is none of {', '.join(ENGINE_OF_SUFFIX)}.")
     found: dict[str, Found] = {}
     for child in sorted(path.iterdir()):
-        inner = None if child.name.startswith((".", "_")) else _model_in(child)
+        inner = None if child.name.startswith((".", "_")) else model_in(child)
         if inner is not None:
             called = _named(child.stem if child.is_file() else child.name)
             found.setdefault(called, Found(called, inner, child))
@@ -59,7 +59,8 @@ def find(path: Path, name: str = "") -> list[Found]:
     return list(found.values())
 
 
-def _model_in(path: Path) -> Path | None:
+def model_in(path: Path) -> Path | None:
+    """What an engine loads of the one model that is at ``path``, as :func:`find` says; None: there is no one model."""
     if path.is_file():
         return path if path.suffix.lower() in ENGINE_OF_SUFFIX else None
     if (path / _CODE).is_file():
@@ -69,7 +70,7 @@ def _model_in(path: Path) -> Path | None:
     if named or (len(files) == 1 and not any(child.is_dir() for child in path.iterdir())):
         return (named or files)[0]
     numbered = [child for child in path.iterdir() if child.is_dir() and child.name.isdecimal()]
-    return _model_in(max(numbered, key=lambda child: int(child.name))) if numbered else None
+    return model_in(max(numbered, key=lambda child: int(child.name))) if numbered else None
 
 
 def _named(name: str) -> str:

@@ -17,10 +17,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from modelyard.domain.spec import ENGINE_OF_SUFFIX
 from modelyard.runtime import engines
 from modelyard.runtime.engines.base import LoadOptions
 from modelyard.runtime.errors import LoadFailure, is_out_of_memory, out_of_memory
 from modelyard.runtime.http import engine_of
+from modelyard.runtime.manager.folders import model_in
 from modelyard.runtime.manager.memory import resident, size_of, trim
 from modelyard.threads import apart
 
@@ -53,7 +55,12 @@ class Loader(Protocol):
 
 
 class FromPath:
-    """A model that an engine loads from a file or folder; ``path`` None for an engine that needs none."""
+    """A model that an engine loads from a file or folder; ``path`` None for an engine that needs none. Without an
+    ``engine`` a folder is what :func:`~.folders.model_in` finds in it.
+
+    Raises:
+        LoadFailure: (``unknown_engine``) nobody can tell what serves it
+    """
 
     threaded = True
 
@@ -68,6 +75,8 @@ class FromPath:
     ) -> None:
         if path is None and engine is None:
             raise LoadFailure("unknown_engine", "Without a path the engine has to be named.")
+        if path is not None and engine is None and path.is_dir():
+            path = _model_of(path)
         self.path = None if path is None else path.absolute()
         self.engine = engine or engine_of(path or Path())
         # Whether requests may share a run is found out by running the model for a while, which costs each load of one
@@ -105,6 +114,18 @@ class FromPath:
             # The engine has put its folder first again.
             sys.path[:] = dict.fromkeys(sys.path)
             return made
+
+
+def _model_of(folder: Path) -> Path:
+    found = model_in(folder)
+    if found is None:
+        known = ", ".join(ENGINE_OF_SUFFIX)
+        raise LoadFailure(
+            "unknown_engine",
+            f"{folder} is not one model: it has no model.py, no file named model of {known}, and not one such file of "
+            "any name alone. Name the file, or the engine.",
+        )
+    return found
 
 
 # The python engine imports under one name what each model calls model.py.

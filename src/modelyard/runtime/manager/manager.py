@@ -35,6 +35,7 @@ from modelyard.runtime.manager.loaders import FromCallable, FromPath, Loader
 from modelyard.runtime.manager.loading import Loading
 from modelyard.runtime.manager.memory import keep_apart
 from modelyard.runtime.manager.phases import Phase
+from modelyard.runtime.manager.refusals import given_up
 from modelyard.runtime.manager.status import status
 from modelyard.runtime.manager.use import Use
 
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 Source = Path | str | Callable[[], Any]
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 
+# The phases that the critical models have to serve for.
+_WITH_CRITICAL: Final = (Phase.MODELS_READY, Phase.FULLY_READY)
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 _log = logging.getLogger("modelyard.runtime")
@@ -88,8 +91,9 @@ class ModelManager:
         memory: int | str | None = None,
         depends_on: Sequence[str] = (),
     ) -> None:
-        """Make a model known. ``source``: a file or folder that an engine serves, or a callable (plain, then it gets a
-        thread; or async) that returns any object; one with a ``close`` is closed when it goes.
+        """Make a model known. ``source``: a file or folder that an engine serves (a folder by the rule of
+        :func:`~.folders.find`, if it is one model), or a callable (plain, then it gets a thread; or async) that returns
+        any object; one with a ``close`` is closed when it goes.
 
         ``engine``, ``options`` and ``trusted`` are for a path: the engine is told by it if not given. ``critical``: the
         process is not ready without it; it is loaded first and stays. ``preload``: loaded ahead (the configuration
@@ -109,7 +113,10 @@ class ModelManager:
         if missing:
             raise ValueError(f"{name} depends on {', '.join(missing)}: register that first.")
         if engine == "mock" and not self.config.allow_mock:
-            raise ValueError(f"{name} is a mock, which production does not allow unless allow_mock is set.")
+            raise ValueError(
+                f"{name} is a mock, which production (told by: {self.config.told_by}) does not allow unless allow_mock "
+                "is set."
+            )
         entry = Entry(
             name=name,
             loader=self._loader(name, source, engine, options or {}, trusted),
@@ -135,6 +142,8 @@ class ModelManager:
             if engine is not None or options or trusted:
                 raise ValueError(f"{name}: engine, options and trusted are for a model that is given by its path.")
             return FromCallable(source, name)
+        if not isinstance(source, str | Path | None):
+            raise ValueError(f"{name}: source is a path (str or Path) or a callable that loads it, not {source!r}.")
         return FromPath(
             None if source is None else Path(source), engine, options, trusted=trusted, threads=self.config.threads
         )
@@ -179,9 +188,14 @@ class ModelManager:
 
         Raises:
             RuntimeError: it was started before
+            ValueError: the configuration's ``preload`` names what was not registered
         """
         if self._serving is not None:
             raise RuntimeError("This model manager was started before: make a new one.")
+        unknown = sorted((self.config.preload or frozenset()) - set(self.loading.entries))
+        if unknown:
+            known = ", ".join(self.loading.entries) or "none yet"
+            raise ValueError(f"preload: there is no model {', '.join(unknown)}; there are {known}.")
         loop = asyncio.get_running_loop()
         if self.config.memory_budget is not None:
             keep_apart()
@@ -189,10 +203,10 @@ class ModelManager:
         self._began_at, self._serving = loop.time(), True
         self._changed()
         self._begun = True
-        self.loading.begin()
-        self._changed()
         if self.config.startup_timeout is not None:
             self._timer = loop.call_later(self.config.startup_timeout, self._time_is_up)
+        self.loading.begin()
+        self._changed()
 
     async def stop(self) -> None:
         """Load nothing more and free every model, when nobody uses it any more or ``drain_timeout`` is over."""
@@ -208,12 +222,21 @@ class ModelManager:
         """Return once ``phase`` has been reached.
 
         Raises:
-                TimeoutError: not within ``timeout`` seconds
-            RuntimeError: it was stopped before
+            TimeoutError: not within ``timeout`` seconds
+            RuntimeError: it was stopped before; or a model that it takes failed and is not tried again by itself, or
+                was unloaded (which, and why, is said; the others go on)
+            ValueError: there is no such phase
         """
+        if phase not in tuple(Phase):
+            raise ValueError(f"There is no phase {phase!r}; there are {', '.join(Phase)}.")
         wanted = Phase(phase)
         if phases.reached(self.phase, wanted):
             return
+        if self.phase is Phase.STOPPED:
+            raise _stopped_before(wanted)
+        hopeless = self._hopeless(wanted)
+        if hopeless is not None:
+            raise hopeless
         waiter: asyncio.Future[None] = self.loading.loop.create_future()
         self._phase_waiters.append((wanted, waiter))
         async with asyncio.timeout(timeout):
@@ -315,7 +338,28 @@ class ModelManager:
             elif phases.reached(self.phase, wanted):
                 waiter.set_result(None)
             elif self.phase is Phase.STOPPED:
-                waiter.set_exception(RuntimeError(f"It was stopped before it was {wanted.value}."))
+                waiter.set_exception(_stopped_before(wanted))
+            elif (hopeless := self._hopeless(wanted)) is not None:
+                waiter.set_exception(hopeless)
+
+    def _hopeless(self, wanted: Phase) -> RuntimeError | None:
+        """Why ``wanted`` is not reached unless somebody asks for a load; None: it may be."""
+        entries = self.loading.entries
+        needed = {
+            name for name, entry in entries.items()
+            if (wanted in _WITH_CRITICAL and entry.critical and entry.loaded is None)
+            or (wanted is Phase.FULLY_READY and entry.preload and not entry.settled)
+        }  # fmt: skip
+        for name in tuple(needed):
+            needed |= self._beneath(entries[name])
+        now = self.loading.loop.time()
+        reasons = [reason for name in sorted(needed) if (reason := given_up(entries[name], now)) is not None]
+        return RuntimeError(f"It does not become {wanted.value} by itself. {' '.join(reasons)}") if reasons else None
+
+    def _beneath(self, entry: Entry) -> set[str]:
+        """What it depends on, and that depends on; of what is still registered."""
+        there = {name for name in entry.depends_on if name in self.loading.entries}
+        return there.union(*(self._beneath(self.loading.entries[name]) for name in there))
 
     def _time_is_up(self) -> None:
         self.late = tuple(self.loading.lose_patience())
@@ -325,3 +369,7 @@ class ModelManager:
 
     def _tell(self, kind: Kind, model: str, message: str = "", seconds: float | None = None) -> None:
         self._listeners.tell(Event(kind=kind, phase=self.phase, model=model, message=message, seconds=seconds))
+
+
+def _stopped_before(phase: Phase) -> RuntimeError:
+    return RuntimeError(f"It was stopped before it was {phase.value}.")

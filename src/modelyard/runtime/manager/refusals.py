@@ -32,6 +32,14 @@ def unavailable(entry: Entry, now: float, *, ended: bool) -> ModelUnavailable:
     return ModelUnavailable("model_loading", f"{name} {doing}.", model=name, retry_after=_ASK_AGAIN)
 
 
+def given_up(entry: Entry, now: float) -> str | None:
+    """Why it is not loaded unless somebody asks for that: it failed for good, or was unloaded; None: it may be."""
+    if entry.loaded is not None or entry.job is not None:
+        return None
+    failed_for_good = entry.failed is not None and entry.failed.failure.permanent
+    return unavailable(entry, now, ended=False).detail if entry.out or failed_for_good else None
+
+
 def too_large(name: str, need: int, pinned: int, budget: int) -> LoadFailure:
     """All in bytes; ``pinned``: what of the ``budget`` stays taken."""
     kept = f", of which {mib(pinned)} stay taken" if pinned else ""

@@ -28,6 +28,7 @@ from modelyard.runtime.manager.config import Environment, OnTimeout
 from modelyard.runtime.manager.events import Event, Kind
 from modelyard.runtime.manager.folders import Found, NothingFound, find
 from modelyard.runtime.manager.manager import ModelManager
+from modelyard.runtime.manager.phases import Phase
 from modelyard.tasks import spawn, stop
 
 # As the command line's own: what was tried and failed, what was written wrong, what was interrupted.
@@ -111,10 +112,12 @@ class _Serve:
                 self._roots.append(path)
             for one in found:
                 self._register_found(one, named=len(found) == 1)
-        unknown = [name for name in arguments.critical if name not in self.manager.loading.entries]
-        if unknown:
-            known = ", ".join(self.manager.loading.entries)
-            raise _Wrong(f"--critical: there is no model {', '.join(unknown)}; there are {known}.")
+        preload = sorted(self.manager.config.preload or ())
+        for option, names in (("--critical", arguments.critical), ("--preload", preload)):
+            unknown = [name for name in names if name not in self.manager.loading.entries]
+            if unknown:
+                known = ", ".join(self.manager.loading.entries)
+                raise _Wrong(f"{option}: there is no model {', '.join(unknown)}; there are {known}.")
 
     def _register_found(self, found: Found, *, named: bool) -> None:
         """``named``: on the command line, so that it is wanted; of those in a folder the configuration says which."""
@@ -128,7 +131,10 @@ class _Serve:
 
     def _register_mock(self, name: str, file: Path | None) -> None:
         if not self.manager.config.allow_mock:
-            raise _Wrong(f"--mock {name}: production serves no mocks; --environment development does.")
+            raise _Wrong(
+                f"--mock {name}: this is production (told by: {self.manager.config.told_by}), which serves no mocks: "
+                "give --environment development."
+            )
         if file is not None:
             if not file.is_file():
                 raise _Wrong(f"--mock {name}: there is no file {file}.")
@@ -140,7 +146,7 @@ class _Serve:
     def _rescan(self) -> None:
         """What has come to the folders of models, or gone from them."""
         for root in self._roots:
-            with contextlib.suppress(NothingFound, OSError):
+            with contextlib.suppress(NothingFound, LoadFailure, OSError):
                 found = {one.name: one for one in find(root)}
                 for one in found.values():
                     if one.name not in self.manager.loading.entries:
@@ -210,7 +216,8 @@ class _Serve:
         took = "" if event.seconds is None else f" ({event.seconds:.2f} s)"
         words = _WORDS.get(event.kind)
         if event.kind is Kind.PHASE:
-            _say(f"{event.phase.value.replace('_', ' ')}{took}")
+            # The seconds are those since the start; of the end they would read as what it took.
+            _say(f"{event.phase.value.replace('_', ' ')}{took * (event.phase is not Phase.STOPPED)}")
         elif event.kind is Kind.TIMED_OUT:
             _complain(event.message)
             if self.manager.config.on_timeout is OnTimeout.FAIL:

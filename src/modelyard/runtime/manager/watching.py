@@ -12,6 +12,7 @@ import logging
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -53,8 +54,13 @@ def prints(paths: Iterable[Path]) -> Prints:
 def own_code() -> list[Path]:
     """Files of imported modules that are neither installed nor part of Modelyard."""
     files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
-    paths = (Path(file) for file in files if file is not None and file.endswith(".py"))
-    return [path for path in paths if not any(path.resolve().is_relative_to(known) for known in _INSTALLED)]
+    return [Path(file) for file in files if file is not None and file.endswith(".py") and not _is_installed(file)]
+
+
+@cache
+def _is_installed(file: str) -> bool:
+    path = Path(file).resolve()
+    return any(path.is_relative_to(known) for known in _INSTALLED)
 
 
 class Watcher:
@@ -76,6 +82,7 @@ class Watcher:
     def _hear(self, event: Event) -> None:
         """What a model has imported is known when it is loaded; it may be changed right after."""
         if event.kind in (Kind.READY, Kind.SWAPPED):
+            # At once: a change that came before a thread had looked would be taken for what was loaded.
             self._code = {**prints(self._own_code()), **self._code}
             self._asked.set()
 
@@ -84,7 +91,7 @@ class Watcher:
         while True:
             stop = asyncio.Event()
             self._asked.clear()
-            self._look()
+            await self._look()
             # Files are replaced by renaming: their folders are watched, too.
             deep = {path for path in (*self._roots, *self._watched.values()) if path.is_dir()}
             flat = {path.parent for path in (*self._watched.values(), *self._code) if path.parent.is_dir()}
@@ -100,16 +107,20 @@ class Watcher:
                 self._asked.set()
                 await asyncio.gather(*waiting, return_exceptions=True)
 
-    def _look(self) -> None:
+    async def _look(self) -> None:
         known = self._code
-        self._code = prints({*known, *self._own_code()})
-        changed_code = any(self._code.get(path) != seen for path, seen in known.items())
+        found = await asyncio.to_thread(lambda: prints({*known, *self._own_code()}))
+        changed_code = any(found.get(path) != seen for path, seen in known.items())
+        # What was noted meanwhile has been seen first there.
+        self._code = {**found, **{path: seen for path, seen in self._code.items() if path not in known}}
         if changed_code:
             # Whatever imports one that has changed has to be imported anew, too.
             forget_modules(known)
         self._rescan()
-        for name, path in self._watched.items():
-            now, before = prints([path]), self._models.get(name)
+        watched = dict(self._watched)
+        models = await asyncio.to_thread(lambda: {name: prints([path]) for name, path in watched.items()})
+        for name, now in models.items():
+            before = self._models.get(name)
             self._models[name] = now
             if (before is not None and before != now) or (changed_code and self._is_python(name)):
                 self._load(name)

@@ -205,6 +205,15 @@ async def test_every_new_field_of_a_spec_is_kept_as_it_was_sent(api: Api) -> Non
         "rollout": {
             "strategy": "surge", "progress_deadline": "90s",
             "probe": {"body": {"inputs": []}, "path": None, "timeout": "2500ms"},
+            "canary": {
+                "steps": [5, 40], "interval": "30s", "min_requests": 7, "max_wait": "600s", "max_error_rate": 0.1,
+                "max_latency_ratio": 2.0,
+            },
+        },
+        "traffic": {
+            "split": [{"model": "n", "weight": 20.0}],
+            "sticky": {"by": "header", "name": "X-User-ID", "set_cookie": False},
+            "shadow": [{"model": "o", "percent": 50.0}],
         },
         "priority": 3, "preempt": "lower-priority", "pin": True,
     }  # fmt: skip

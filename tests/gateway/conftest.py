@@ -140,7 +140,12 @@ class Worker:
         self.process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("echo_worker.py")), str(self.path), self.id]
         )
-        wait_until(self.path.exists, "the worker listens")
+        wait_until(self.listens, "the worker listens")
+
+    def listens(self) -> bool:
+        # Its socket has a name a moment before anybody can connect to it.
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self.path)) == 0
 
     def kill(self) -> None:
         self.process.kill()

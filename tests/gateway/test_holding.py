@@ -128,14 +128,15 @@ async def test_a_request_for_the_version_to_come_waits_and_for_another_it_does_n
     assert (await held)[1]["params"]["version"] == "3"
 
 
+@pytest.mark.parametrize("call", ["infer", "generate", "generate_stream"])
 async def test_a_model_that_goes_idle_while_a_body_is_on_its_way_is_woken_by_it(
-    gateway, channel, name, idle, wake, auth
+    gateway, channel, name, idle, wake, auth, call
 ):
     await wake()
     body = b'{"parameters": {"echo": 1}}'
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(
-        f"POST /v2/models/{name}/infer HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
+        f"POST /v2/models/{name}/{call} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
         f"Authorization: {auth['Authorization']}\r\nContent-Length: {len(body)}\r\n"
         "Expect: 100-continue\r\n\r\n".encode()
     )

@@ -16,8 +16,7 @@ from typing import Final, NamedTuple, Protocol
 
 from modelyard.gateway.access import Access
 from modelyard.gateway.exchange import CLIENT_GONE, ClientGone, Deadlines, Ended, new_request_id, overdue
-from modelyard.gateway.holding import until_it_serves
-from modelyard.gateway.inference import LENGTH_HEADER, bad_header_length, forward, is_draining, odd_status, reading
+from modelyard.gateway.inference import LENGTH_HEADER, ask, bad_header_length, is_draining, odd_status, reading
 from modelyard.gateway.metrics import GatewayMetrics
 from modelyard.gateway.paths import FORMS, target_of
 from modelyard.gateway.problems import PROBLEM_TYPE, Header, Refusal, instance_lost, problem_body
@@ -257,20 +256,11 @@ class Call:
 
     async def _forward(self, tried: tuple[Endpoint, ...]) -> None:
         chosen, self._endpoint = self._endpoint, None
-        model, version, packed = self.model, self.plan.version, self.plan.with_id(self.id)
+        packed, again = self.plan.with_id(self.id), self._asked_again
         try:
-            while True:
-                try:
-                    answer, content = await forward(
-                        model, self.wanted, packed, self._body, chosen=chosen, tried=tried, again=self._asked_again
-                    )
-                    break
-                except NotServing:
-                    # It went idle while this request's body came.
-                    if not model.holds(version):
-                        raise
-                    await until_it_serves(self, model, version)
-                    chosen, tried = None, ()
+            answer, content = await ask(
+                self, self.model, self.wanted, packed, self._body, chosen=chosen, tried=tried, again=again
+            )
         except Refusal as refusal:
             self._refuse(refusal)
         except ClientGone:

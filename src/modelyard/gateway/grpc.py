@@ -24,7 +24,7 @@ from modelyard.gateway.access import Access
 from modelyard.gateway.dividing import Dividing
 from modelyard.gateway.exchange import CLIENT_GONE, REQUEST_ID, new_request_id, overdue
 from modelyard.gateway.holding import until_it_serves
-from modelyard.gateway.inference import SERVER_METADATA, described, forward, settled_metadata
+from modelyard.gateway.inference import SERVER_METADATA, ask, described, forward, settled_metadata
 from modelyard.gateway.messages import MESSAGES
 from modelyard.gateway.metrics import GatewayMetrics
 from modelyard.gateway.problems import Header, Refusal, body_too_large, model_not_found, unauthenticated
@@ -295,14 +295,7 @@ class InferenceService(grpc.GenericRpcHandler):
             params["version"] = wanted.version
         head = pack(Head("infer", 0, params))
         call.asked = params, body
-        while True:
-            try:
-                return await forward(model, wanted, head, body)
-            except NotServing:
-                # It went idle just now.
-                if not model.holds(wanted.version):
-                    raise
-                await until_it_serves(call, model, wanted.version)
+        return await ask(call, model, wanted, head, body)
 
     async def _stream(
         self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]

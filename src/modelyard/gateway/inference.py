@@ -16,7 +16,7 @@ import orjson
 from modelyard import __version__
 from modelyard.domain.states import State
 from modelyard.gateway.exchange import CLIENT_GONE, JSON_TYPE, ClientGone, Exchange
-from modelyard.gateway.holding import until_it_serves
+from modelyard.gateway.holding import Waiting, until_it_serves
 from modelyard.gateway.problems import Header, Refusal, instance_lost
 from modelyard.gateway.routes import NotServing
 from modelyard.gateway.served import Endpoint, ServedModel, Wanted
@@ -76,14 +76,7 @@ async def _ask(exchange: Exchange, model: ServedModel, wanted: Wanted, form: str
         if length is not None and length > len(content) and "encoding" not in params:
             raise bad_header_length(f"is {length}, but the body has {len(content)} bytes")
         exchange.asked = params, content
-        while True:
-            try:
-                return await forward(model, wanted, pack(Head("infer", 0, params)), content)
-            except NotServing:
-                # It went idle while this request's body came.
-                if not model.holds(wanted.version):
-                    raise
-                await until_it_serves(exchange, model, wanted.version)
+        return await ask(exchange, model, wanted, pack(Head("infer", 0, params)), content)
     except asyncio.CancelledError:
         end = exchange.ended(route.request_timeout)
         if end is None:
@@ -135,6 +128,34 @@ def reading(headers: Mapping[bytes, bytes]) -> dict[str, Any]:
 
 def bad_header_length(what: str) -> Refusal:
     return Refusal(400, "invalid_header", f"Inference-Header-Content-Length {what}.")
+
+
+async def ask(
+    waiting: Waiting,
+    model: ServedModel,
+    wanted: Wanted,
+    head: bytes,
+    body: Buffer,
+    *,
+    chosen: Endpoint | None = None,
+    tried: tuple[Endpoint, ...] = (),
+    again: bool = False,
+    part: TakePart | None = None,
+) -> tuple[Head, Buffer]:
+    """As :func:`forward`; where the model went idle while the request's body came, once it serves again.
+
+    Raises:
+        Refusal: as :func:`forward`, or no instance came in time.
+        ClientGone: nobody waits any more.
+    """
+    while True:
+        try:
+            return await forward(model, wanted, head, body, chosen=chosen, tried=tried, again=again, part=part)
+        except NotServing:
+            if not model.holds(wanted.version):
+                raise
+            await until_it_serves(waiting, model, wanted.version)
+            chosen, tried = None, ()
 
 
 async def forward(

@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Final
 
 from modelyard.gateway.exchange import CLIENT_GONE, ClientGone, Exchange
-from modelyard.gateway.inference import forward, reading
+from modelyard.gateway.inference import ask, reading
 from modelyard.gateway.problems import Refusal
 from modelyard.gateway.served import ServedModel, Wanted
 from modelyard.runtime.calls import GENERATE
@@ -99,7 +99,7 @@ async def _stream(exchange: Exchange, model: ServedModel, wanted: Wanted) -> int
         content = await exchange.body(model.body_limit)
         pieces = _Pieces(exchange.leave)
         answering = asyncio.create_task(
-            forward(model, wanted, pack(Head("infer", 0, params)), content, part=pieces.put)
+            ask(exchange, model, wanted, pack(Head("infer", 0, params)), content, part=pieces.put)
         )
         async for piece in pieces.until(answering):
             if not exchange.started:

@@ -11,10 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 from bench.house import House, house
+from bench.layers import write
 from modelyard.backends.local import LocalBackend
 from modelyard.backends.port import Member
 from modelyard.domain.model import Instance, InstancePhase, ModelRef, Target
@@ -67,7 +66,7 @@ async def large(report: Report) -> None:
     try:
         await backend.open()
         apart, embedded = (
-            Spec(engine=Engine.ONNX, source=str(_write(home / name, external=name == "apart")))
+            Spec(engine=Engine.ONNX, source=str(write(home / name, LAYERS, WIDTH, external=name == "apart")))
             for name in ("apart", "embedded")
         )
         ref = ModelRef("u1", "default", "apart")
@@ -120,25 +119,3 @@ async def _memory(instances: tuple[Instance, ...]) -> float:
         lines = Path(f"/proc/{instance.pid}/smaps_rollup").read_text().splitlines()
         total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     return total / 1024
-
-
-def _write(folder: Path, *, external: bool) -> Path:
-    """Layers of one matrix each."""
-    folder.mkdir(parents=True)
-    random = np.random.default_rng(0)
-    weights, nodes = [], []
-    for number in range(LAYERS):
-        matrix = random.standard_normal((WIDTH, WIDTH), np.float32) * np.float32(WIDTH**-0.5)
-        weights.append(numpy_helper.from_array(matrix, f"w{number}"))
-        nodes.append(helper.make_node("MatMul", [f"h{number}" if number else "x", f"w{number}"], [f"h{number + 1}"]))
-    graph = helper.make_graph(
-        nodes, "layers",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", WIDTH])],
-        [helper.make_tensor_value_info(f"h{LAYERS}", TensorProto.FLOAT, ["rows", WIDTH])],
-        weights,
-    )  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    path = folder / "model.onnx"
-    where = {"save_as_external_data": True, "location": "weights.bin"} if external else {}
-    onnx.save_model(model, path, **where)
-    return path

@@ -78,6 +78,7 @@ def is_file(fd):
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warm, "_LATER", 0.0)
     monkeypatch.setattr(warm, "_TRY_AGAIN", (0.0, 300.0))
+    monkeypatch.setattr(warm, "_ALWAYS", frozenset())
 
 
 @pytest.fixture
@@ -306,6 +307,22 @@ async def test_onnx_models_answer_from_forked_workers(
             head, answer = await peer.request(Head(op="infer"), json.dumps({"inputs": [tensor]}).encode())
             peer.close()
             assert (head.status, json.loads(bytes(answer))["outputs"][0]["data"]) == (200, [2, 4])
+
+
+async def test_a_parent_for_onnx_models_is_there_before_anybody_asks_and_stays(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warm, "_ALWAYS", frozenset({"onnx"}))
+    monkeypatch.setattr(warm, "_KEPT", 0.0)
+    backend = LocalBackend(settings)
+    await backend.open()
+    try:
+        parent = await parent_of(backend, family="onnx")
+        assert parent == await parent_of(backend, family="onnx")
+        assert set(backend._site.warm._families) == {"onnx"}  # type: ignore[union-attr]
+    finally:
+        await backend.close(release=True)
+    assert read_stat(parent) is None
 
 
 async def test_no_instance_finds_what_another_was_told(backend: LocalBackend, settings: Settings, spec: Spec) -> None:

@@ -31,6 +31,8 @@ _QUIET = {
     "PYTHONWARNINGS": "ignore",
 }  # fmt: skip
 _COLD_STARTS = 3
+# Seconds until a new home has its warm parents.
+_SETTLES = 3.0
 
 
 class Failed(Exception):
@@ -142,6 +144,8 @@ def ours(model: Path, question: Question) -> Iterator[Server]:
     """Modelyard with its gateway and all that is on by default, serving the model. Raises Failed."""
     with house(OMP_NUM_THREADS="1") as yard:
         shutil.copyfile(model, yard.digits / "model.onnx")
+        # One that is up forks workers; one that has come up this second launches them afresh.
+        time.sleep(_SETTLES)
         deploy(yard)
         headers = {"Authorization": f"Bearer {yard.token}"}
         server = _Marked(str(yard.home), yard.port, headers)

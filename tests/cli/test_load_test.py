@@ -58,11 +58,12 @@ def test_it_reports_what_the_model_did(loaded: Yard) -> None:
         False,
     )
     assert found["seconds"] == pytest.approx(0.4)
-    # Two callers, each answered every 20 ms or later.
+    # Two callers, each answered every 20 ms or so.
     assert 2 <= found["requests"] <= 42
     assert found["errors"] == {"count": 0, "share": 0.0, "kinds": []}
     times = found["latency_ms"]
-    assert 20 <= times["min"] <= times["p50"] <= times["p99"] <= times["p99.9"] <= times["max"]
+    # The worker's timers are of milliseconds, and may be one early.
+    assert 19 <= times["min"] <= times["p50"] <= times["p99"] <= times["p99.9"] <= times["max"]
     assert sum(second["answered"] for second in found["timeline"]) == found["requests"]
     assert found["bytes"]["sent"] > found["requests"] * len(body)
 
@@ -148,22 +149,24 @@ def metadata_or(infer: bytes) -> Answer:
 
 async def test_another_v2_server_is_loaded_too_and_never_sees_our_token(yard: Yard) -> None:
     busy = answer(503, b'{"error": "queue is full"}')
-    async with serving(metadata_or(busy)) as server:
 
-        async def load(*more: str) -> subprocess.CompletedProcess[str]:
+    async def load(*more: str) -> subprocess.CompletedProcess[str]:
+        # A server each: on another one's tenth request may fall the one that is asked before the load.
+        async with serving(metadata_or(busy)) as server:
             url = f"http://127.0.0.1:{server.port}"
-            return await asyncio.to_thread(yard.run, "load-test", "other", *QUICK, "--url", url, *more)
+            done = await asyncio.to_thread(yard.run, "load-test", "other", *QUICK, "--url", url, *more)
+        assert not any(b"authorization" in request.lower() for request in server.requests)
+        return done
 
-        plain = await load("-o", "json")
-        limited = await load("--fail-over", "errors=0.1%")
+    plain = await load("-o", "json")
     assert plain.returncode == 0, plain.stderr
     errors: dict[str, Any] = json.loads(plain.stdout)["errors"]
     (kind,) = errors["kinds"]
     assert (kind["status"], kind["code"], kind["example"]) == (503, "http_503", '{"error": "queue is full"}')
     assert 0.05 < errors["share"] < 0.15
+    limited = await load("--fail-over", "errors=0.1%")
     assert limited.returncode == 1
     assert re.search(r"http_503 +503 +[\d,]+ +.*queue is full", limited.stdout)
-    assert not any(b"authorization" in request.lower() for request in server.requests)
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,8 @@ _PROBLEM: dict[str, Any] = {"model": schemas.ProblemBody, "content": {problems.M
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     400: {**_PROBLEM, "description": "The body is not JSON."},
     401: {**_PROBLEM, "description": "No valid token."},
-    404: {**_PROBLEM, "description": "There is no such thing."},
+    403: {**_PROBLEM, "description": "The caller's role does not allow it."},
+    404: {**_PROBLEM, "description": "There is no such thing, or not for this caller."},
     409: {**_PROBLEM, "description": "The present state does not allow it, or the name is taken."},
     412: {**_PROBLEM, "description": "If-Match did not match."},
     413: {**_PROBLEM, "description": "The body is too large."},

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Response
 
 from modelyard.api import schemas
-from modelyard.api.context import Authorized, CallerDep, Services, answer, by
+from modelyard.api.context import CallerDep, Services, ToOperate, ToOversee, answer, by
 from modelyard.registry.caching import Holding, Pinned
 from modelyard.registry.content.evicting import Evicted
 from modelyard.registry.keeping import Preload
@@ -25,7 +25,7 @@ _KEPT: dict[int | str, dict[str, Any]] = {200: {"model": schemas.Pin, "descripti
 
 
 @cache.get("/cache", response_model=schemas.Cache, summary="The cache: what is in it, for whom, and what it saved")
-async def get_cache(services: Authorized) -> Response:
+async def get_cache(services: ToOversee) -> Response:
     """Of the machine that this control process runs on."""
     found = await services.caching.overview()
     return answer(
@@ -54,7 +54,7 @@ def add(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
         summary="Keep a version in the cache",
     )  # fmt: skip
     async def put_pin(
-        name: RegisteredName, pick: Pick, ns: Namespace, caller: CallerDep, services: Authorized,
+        name: RegisteredName, pick: Pick, ns: Namespace, caller: CallerDep, services: ToOperate,
         body: schemas.Reasoned | None = None,
     ) -> Response:  # fmt: skip
         """What `pick` means stays in the cache of this machine, whatever its size. The pin of an alias or a range
@@ -64,7 +64,7 @@ def add(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
 
     @router.delete("/{name}/pins/{pick}", status_code=204, summary="No longer keep a version in the cache")
     async def delete_pin(
-        name: RegisteredName, pick: Pick, ns: Namespace, caller: CallerDep, services: Authorized
+        name: RegisteredName, pick: Pick, ns: Namespace, caller: CallerDep, services: ToOperate
     ) -> Response:
         await services.pins.remove(ns, name, pick, preload=False)
         return Response(status_code=204)
@@ -74,7 +74,7 @@ def add(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
         summary="Have a version laid out before anybody needs it",
     )  # fmt: skip
     async def put_preload(
-        name: RegisteredName, pick: Pick, ns: Namespace, caller: CallerDep, services: Authorized,
+        name: RegisteredName, pick: Pick, ns: Namespace, caller: CallerDep, services: ToOperate,
         body: schemas.Reasoned | None = None,
     ) -> Response:  # fmt: skip
         """It is laid out in the background, also what an alias or a range comes to mean later, and kept like a pin.
@@ -84,7 +84,7 @@ def add(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
 
     @router.delete("/{name}/preloads/{pick}", status_code=204, summary="No longer lay a version out ahead")
     async def delete_preload(
-        name: RegisteredName, pick: Pick, ns: Namespace, caller: CallerDep, services: Authorized
+        name: RegisteredName, pick: Pick, ns: Namespace, caller: CallerDep, services: ToOperate
     ) -> Response:
         """What is laid out goes when its turn comes."""
         await services.pins.remove(ns, name, pick, preload=True)

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 
 from modelyard.api import schemas
 from modelyard.api.caching import evicted_out
-from modelyard.api.context import Authorized, answer
+from modelyard.api.context import ToOversee, ToRead, ToReadSomewhere, answer
 from modelyard.api.translate import duration_in
 from modelyard.registry.content.garbage import GRACE, Collected
 from modelyard.registry.content.manifest import File
@@ -20,7 +20,7 @@ store = APIRouter(prefix="/registry", tags=["registry"])
 
 
 @store.get("/store", response_model=schemas.RegistryStore, summary="Where versions' bytes are")
-async def where(services: Authorized) -> Response:
+async def where(services: ToReadSomewhere) -> Response:
     """Who pushes and pulls does so with this store itself."""
     place = await services.contents.place()
     return answer(schemas.RegistryStore(url=place.url, id=place.id, cache=str(place.cache)))
@@ -28,7 +28,7 @@ async def where(services: Authorized) -> Response:
 
 @store.post("/gc", response_model=schemas.Collected, summary="Remove bytes that no version names")
 async def collect(
-    services: Authorized,
+    services: ToOversee,
     grace: Annotated[
         schemas.Duration, Query(description="Nothing younger than this goes: a push may need it. 10m at least.")
     ] = GRACE,
@@ -42,7 +42,7 @@ async def collect(
 
 @store.post("/cleanup", response_model=schemas.Evicted, summary="Make the cache smaller")
 async def clean_up(
-    services: Authorized,
+    services: ToOversee,
     max_size: Annotated[
         schemas.Size | None, Query(description="What it is to be at most; left out: what it is set to.")
     ] = None,
@@ -65,7 +65,7 @@ def add(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
         name: Annotated[str, Path(description="The registered model's name.", examples=["pat"])],
         version: Annotated[str, Path(description="A version, a range of versions, or an alias.", examples=["1.4.2"])],
         ns: Namespace,
-        services: Authorized,
+        services: ToRead,
     ) -> Response:
         found = await services.catalog.resolve(ns, name, version, path="path.version")
         held = await services.contents.files(found.identity.content.manifest)

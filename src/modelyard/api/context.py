@@ -25,7 +25,9 @@ from modelyard.control.doctor import Doctor
 from modelyard.control.ports import Idempotency, Store
 from modelyard.control.service import Caller, ModelService
 from modelyard.control.traffic import TrafficBook
-from modelyard.domain.errors import InvalidRequest, Problem
+from modelyard.domain.access import Forbidden, Permission, Principal, administrator, need_of
+from modelyard.domain.errors import InvalidRequest, NotFound, Problem
+from modelyard.domain.names import DEFAULT_NAMESPACE
 from modelyard.domain.operations import Operation
 from modelyard.domain.spec import BackendName
 from modelyard.observe.metrics import ControlMetrics
@@ -37,7 +39,7 @@ from modelyard.registry.objects import Objects
 from modelyard.registry.signing.signatures import Signatures
 from modelyard.registry.transfers import Transfers
 
-ADMIN = "admin"
+ADMIN = administrator("admin")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +72,7 @@ def services_of(request: Request) -> Services:
     return found
 
 
-def identify(request: Request) -> str | None:
+def identify(request: Request) -> Principal | None:
     """Who the request's bearer token belongs to, or None."""
     token = services_of(request).token()
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
@@ -79,33 +81,76 @@ def identify(request: Request) -> str | None:
     return ADMIN if hmac.compare_digest(given.strip().encode("latin-1"), token.encode()) else None
 
 
-class BearerToken(SecurityBase):
-    """Gives the services to those who may use them; without a valid token the call ends here.
+def caller_of(request: Request) -> Principal:
+    """Who asks, found out once a request. Raises Unauthorized."""
+    found: Principal | None = getattr(request.state, "principal", None)
+    if found is not None:
+        return found
+    found = identify(request)
+    if found is None:
+        if "authorization" not in request.headers:
+            raise Unauthorized
+        raise Unauthorized("This token is not valid; the administrator token is in $MODELYARD_HOME/admin.token.")
+    request.state.principal = found
+    return found
+
+
+class Needs(SecurityBase):
+    """Gives the services to those who hold ``permission``: in the namespace that the path names (the default one in
+    the short form) and for the model that it names, or, with ``somewhere``, in any: what the route then shows or
+    touches it holds against the caller itself. None: to everyone who has shown who it is. For others the call
+    ends here.
 
     One dependency for both, and a coroutine: each further one costs every request its resolution, a
     plain function even a hop to a thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, permission: Permission | None, *, somewhere: bool = False) -> None:
+        self.permission = permission
+        self.somewhere = somewhere
         self.model = HTTPBearerModel(description="The administrator token ($MODELYARD_HOME/admin.token).")
         self.scheme_name = "BearerToken"
 
     async def __call__(self, request: Request) -> Services:
-        actor = identify(request)
-        if actor is None:
-            if "authorization" not in request.headers:
-                raise Unauthorized
-            raise Unauthorized("This token is not valid; the administrator token is in $MODELYARD_HOME/admin.token.")
-        request.state.actor = actor
+        caller, permission = caller_of(request), self.permission
+        if permission is None:
+            return services_of(request)
+        namespace = request.path_params.get("namespace", DEFAULT_NAMESPACE)
+        name = request.path_params.get("name")
+        if self.somewhere or permission is Permission.OVERSEE:
+            allowed = caller.may_somewhere(permission)
+        else:
+            allowed = caller.may(permission, namespace, name)
+        if not allowed:
+            raise self._refusal(caller, permission, namespace, name)
         return services_of(request)
 
+    def _refusal(
+        self, caller: Principal, permission: Permission, namespace: str, name: str | None
+    ) -> NotFound | Forbidden:
+        """As much of it as the caller may know."""
+        if self.somewhere or permission is Permission.OVERSEE:
+            return Forbidden(f"{caller.name} may not do this: it needs {need_of(permission)}.")
+        if not caller.knows(namespace):
+            return NotFound(f"There is no namespace {namespace!r}.")
+        if name is not None and not caller.may(Permission.READ, namespace, name):
+            return NotFound(f"There is no model {name!r} in namespace {namespace!r}.")
+        return Forbidden(f"{caller.name} may not do this in namespace {namespace!r}: it needs {need_of(permission)}.")
 
-Authorized = Annotated[Services, Depends(BearerToken())]
+
+Known = Annotated[Services, Depends(Needs(None))]
+ToRead = Annotated[Services, Depends(Needs(Permission.READ))]
+ToReadSomewhere = Annotated[Services, Depends(Needs(Permission.READ, somewhere=True))]
+ToOperate = Annotated[Services, Depends(Needs(Permission.OPERATE))]
+ToOperateSomewhere = Annotated[Services, Depends(Needs(Permission.OPERATE, somewhere=True))]
+ToEdit = Annotated[Services, Depends(Needs(Permission.EDIT))]
+ToEditSomewhere = Annotated[Services, Depends(Needs(Permission.EDIT, somewhere=True))]
+ToAdminister = Annotated[Services, Depends(Needs(Permission.ADMINISTER))]
+ToOversee = Annotated[Services, Depends(Needs(Permission.OVERSEE))]
 
 
 async def _guards(
     request: Request,
-    _: Authorized,
     if_match: Annotated[
         str | None, Header(description='The ETag that the change is meant for, for example "7"; * is any.')
     ] = None,
@@ -113,7 +158,8 @@ async def _guards(
         str | None, Header(max_length=255, description="A repeated request with the same key is carried out once.")
     ] = None,
 ) -> Caller:
-    actor: str = request.state.actor
+    principal = caller_of(request)
+    actor = principal.name
     idempotency = None
     if idempotency_key is not None:
         digest = hashlib.sha256()

@@ -13,7 +13,6 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from modelyard.api import rollouts, schemas, traffic, views
 from modelyard.api.answers import model_out
 from modelyard.api.context import (
-    Authorized,
     CallerDep,
     DryRun,
     Force,
@@ -23,6 +22,11 @@ from modelyard.api.context import (
     Reason,
     Services,
     Timeout,
+    ToEdit,
+    ToOperate,
+    ToOperateSomewhere,
+    ToRead,
+    ToReadSomewhere,
     accepted,
     answer,
 )
@@ -83,7 +87,7 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
         "", status_code=202, response_model=schemas.Operation, responses=_DONE_OR_DRY, summary="Deploy a model"
     )
     async def create(
-        body: schemas.CreateModel, ns: Namespace, caller: CallerDep, services: Authorized, dry_run: DryRun = False
+        body: schemas.CreateModel, ns: Namespace, caller: CallerDep, services: ToEdit, dry_run: DryRun = False
     ) -> Response:
         caller = replace(caller, reason=body.reason)
         wish, artifact, unresolved = await with_source(body.spec, ns, services.models)
@@ -95,7 +99,7 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
         return accepted(operation)
 
     @router.get("/{name}", response_model=schemas.Model, summary="One model")
-    async def get(name: ModelName, ns: Namespace, services: Authorized) -> Response:
+    async def get(name: ModelName, ns: Namespace, services: ToRead) -> Response:
         model = await services.models.get(ns, name)
         return answer(model_out(model, await around(services, [model])), headers={"ETag": f'"{model.version}"'})
 
@@ -108,7 +112,7 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
         body: schemas.ReplaceModel,
         ns: Namespace,
         caller: CallerDep,
-        services: Authorized,
+        services: ToEdit,
         dry_run: DryRun = False,
     ) -> Response:
         document = body.spec.model_dump(exclude_unset=True)
@@ -131,7 +135,7 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
         body: schemas.PatchModel,
         ns: Namespace,
         caller: CallerDep,
-        services: Authorized,
+        services: ToEdit,
         dry_run: DryRun = False,
     ) -> Response:
 
@@ -151,7 +155,7 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
         summary="Stop and forget a model",
     )  # fmt: skip
     async def delete(
-        name: ModelName, ns: Namespace, caller: CallerDep, services: Authorized,
+        name: ModelName, ns: Namespace, caller: CallerDep, services: ToEdit,
         force: Force = False, timeout: Timeout = 30.0, reason: Reason = "",
     ) -> Response:  # fmt: skip
         mode = StopMode.FORCE if force else StopMode.DRAIN
@@ -163,7 +167,7 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
         summary="Start a stopped model",
     )  # fmt: skip
     async def start(
-        name: ModelName, ns: Namespace, caller: CallerDep, services: Authorized,
+        name: ModelName, ns: Namespace, caller: CallerDep, services: ToOperate,
         body: schemas.StartModel | None = None, dry_run: DryRun = False,
     ) -> Response:  # fmt: skip
         """Where it does not fit it is `queued`, and its status says why."""
@@ -178,7 +182,7 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
         "/{name}/stop", status_code=202, response_model=schemas.Operation, responses=_DONE, summary="Stop a model"
     )
     async def stop(
-        name: ModelName, ns: Namespace, caller: CallerDep, services: Authorized,
+        name: ModelName, ns: Namespace, caller: CallerDep, services: ToOperate,
         body: schemas.StopModel | None = None,
     ) -> Response:  # fmt: skip
         """Always taken, in every state but `deleting`. Done when it is verified that nothing is left."""
@@ -191,7 +195,7 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
         "/{name}/restart", status_code=202, response_model=schemas.Operation, summary="New instances of the same spec"
     )
     async def restart(
-        name: ModelName, ns: Namespace, caller: CallerDep, services: Authorized,
+        name: ModelName, ns: Namespace, caller: CallerDep, services: ToOperate,
         body: schemas.Reasoned | None = None,
     ) -> Response:  # fmt: skip
         reason = body.reason if body else ""
@@ -215,7 +219,7 @@ def plural_router() -> APIRouter:
         summary="Models of the default namespace, or of all",
     )
     async def list_default(
-        query: Annotated[ModelQuery, Depends(_query)], services: Authorized,
+        query: Annotated[ModelQuery, Depends(_query)], services: ToReadSomewhere,
         all_namespaces: Annotated[bool, Query(description="Models of every namespace.")] = False,
     ) -> Response:  # fmt: skip
         return await _list(services, replace(query, namespace=None if all_namespaces else DEFAULT_NAMESPACE))
@@ -225,7 +229,7 @@ def plural_router() -> APIRouter:
         summary="Models of a namespace",
     )  # fmt: skip
     async def list_in_namespace(
-        namespace: str, query: Annotated[ModelQuery, Depends(_query)], services: Authorized
+        namespace: str, query: Annotated[ModelQuery, Depends(_query)], services: ToRead
     ) -> Response:
         if await services.store.get_namespace(namespace) is None:
             raise NotFound(f"There is no namespace {namespace!r}.")
@@ -236,7 +240,7 @@ def plural_router() -> APIRouter:
         summary="Stop many models of the default namespace, or of all",
     )  # fmt: skip
     async def stop_many_default(
-        body: schemas.StopModels, caller: CallerDep, services: Authorized,
+        body: schemas.StopModels, caller: CallerDep, services: ToOperateSomewhere,
         all_namespaces: Annotated[bool, Query(description="Models of every namespace.")] = False,
     ) -> Response:  # fmt: skip
         return await _stop_many(services, None if all_namespaces else DEFAULT_NAMESPACE, body, caller)
@@ -246,7 +250,7 @@ def plural_router() -> APIRouter:
         tags=["models by namespace"], summary="Stop many models of a namespace",
     )  # fmt: skip
     async def stop_many_in_namespace(
-        namespace: str, body: schemas.StopModels, caller: CallerDep, services: Authorized
+        namespace: str, body: schemas.StopModels, caller: CallerDep, services: ToOperate
     ) -> Response:
         if await services.store.get_namespace(namespace) is None:
             raise NotFound(f"There is no namespace {namespace!r}.")

@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 
 from modelyard.api import schemas
-from modelyard.api.context import Authorized, PageToken, answer
+from modelyard.api.context import PageToken, ToEditSomewhere, ToOversee, ToReadSomewhere, answer
 from modelyard.registry.content.chunks import Buffer
 
 # What is sent and answered here is as large as models are: the usual limit of a body does not hold.
@@ -55,7 +55,7 @@ Named = Annotated[str, Depends(_named)]
 
 @objects.get("", response_model=schemas.Page[schemas.StoredObject], summary="Objects of the store, by key")
 async def find(
-    services: Authorized,
+    services: ToOversee,
     prefix: Annotated[str, Query(pattern=_PREFIX, description="Only those whose keys begin so.")] = "",
     page_size: Annotated[int, Query(ge=1, le=10_000)] = 1000,
     page_token: PageToken = "",
@@ -67,21 +67,21 @@ async def find(
 
 
 @objects.get("/{kind}/{shard}/{label}", response_class=Response, responses=READ, summary="Read an object")
-async def read(named: Named, services: Authorized, request: Request) -> Response:
+async def read(named: Named, services: ToReadSomewhere, request: Request) -> Response:
     """Nothing vouches for these bytes: whoever reads them checks them against the version's manifest."""
     size = await services.objects.size(named)
     return streamed(request, size, partial(services.objects.read, named))
 
 
 @objects.head("/{kind}/{shard}/{label}", response_class=Response, responses=READ, summary="How large an object is")
-async def size(named: Named, services: Authorized) -> Response:
+async def size(named: Named, services: ToReadSomewhere) -> Response:
     return sized(await services.objects.size(named))
 
 
 @objects.get(
     "/{kind}/{shard}/{label}/latest", response_model=schemas.ObjectKey, summary="What was last written under a name"
 )
-async def latest(named: Named, services: Authorized) -> Response:
+async def latest(named: Named, services: ToReadSomewhere) -> Response:
     return answer(schemas.ObjectKey(key=await services.objects.latest(named)))
 
 
@@ -89,7 +89,7 @@ async def latest(named: Named, services: Authorized) -> Response:
     "/{kind}/{shard}/{label}", status_code=201, response_model=schemas.ObjectKey, openapi_extra=_SENT,
     summary="Write an object",
 )  # fmt: skip
-async def write(named: Named, services: Authorized, request: Request) -> Response:
+async def write(named: Named, services: ToEditSomewhere, request: Request) -> Response:
     """Whole or not at all, and only what its name says: the digests in it are those of what is sent. A version's index
     is sent before its manifest, and counts once that is there and each part was found where the index says."""
     try:
@@ -100,7 +100,7 @@ async def write(named: Named, services: Authorized, request: Request) -> Respons
 
 
 @objects.post("/{kind}/{shard}/{label}/touch", response_model=schemas.Touched, summary="Make an object young")
-async def touch(named: Named, services: Authorized) -> Response:
+async def touch(named: Named, services: ToEditSomewhere) -> Response:
     """No collection of garbage removes it for a while."""
     return answer(schemas.Touched(there=await services.objects.touch(named)))
 
@@ -114,14 +114,14 @@ Instead = Annotated[
 
 
 @cached.get("/{name}", response_class=Response, responses=READ, summary="Read a file of this machine's cache")
-async def read_cached(name: CachedName, services: Authorized, request: Request, stored: Instead = "") -> Response:
+async def read_cached(name: CachedName, services: ToReadSomewhere, request: Request, stored: Instead = "") -> Response:
     """For other machines (MODELYARD_PEERS), which check what they read."""
     path, size = await services.objects.cached(name, stored)
     return streamed(request, size, partial(services.objects.read_cached, path))
 
 
 @cached.head("/{name}", response_class=Response, responses=READ, summary="Whether this machine's cache has a file")
-async def size_cached(name: CachedName, services: Authorized, stored: Instead = "") -> Response:
+async def size_cached(name: CachedName, services: ToReadSomewhere, stored: Instead = "") -> Response:
     _, size = await services.objects.cached(name, stored)
     return sized(size)
 

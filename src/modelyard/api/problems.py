@@ -26,6 +26,7 @@ REQUEST_ID = "x-request-id"
 _CODES = {
     400: "bad_request",
     401: "unauthorized",
+    403: "forbidden",
     404: "not_found",
     405: "method_not_allowed",
     413: "body_too_large",
@@ -33,6 +34,7 @@ _CODES = {
 }
 _TITLES = {
     401: "Not authenticated",
+    403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
     413: "Body too large",

@@ -10,7 +10,18 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from modelyard.api import aliases, caching, contents, schemas, signing, transfers
-from modelyard.api.context import Authorized, CallerDep, PageSize, PageToken, Reason, Services, answer, by
+from modelyard.api.context import (
+    CallerDep,
+    PageSize,
+    PageToken,
+    Reason,
+    Services,
+    ToEdit,
+    ToRead,
+    ToReadSomewhere,
+    answer,
+    by,
+)
 from modelyard.api.registered import (
     about_in,
     about_patched,
@@ -74,20 +85,20 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
 
     @router.post("", status_code=201, response_model=schemas.RegisteredModel, summary="Register a model")
     async def create(
-        body: schemas.CreateRegisteredModel, ns: Namespace, caller: CallerDep, services: Authorized
+        body: schemas.CreateRegisteredModel, ns: Namespace, caller: CallerDep, services: ToEdit
     ) -> Response:
         made = await services.catalog.register(ns, body.name, about_in(body), by(caller, body.reason))
         return _model(made, 201)
 
     @router.get("/{name}", response_model=schemas.RegisteredModel, summary="One registered model")
-    async def get(name: RegisteredName, ns: Namespace, services: Authorized) -> Response:
+    async def get(name: RegisteredName, ns: Namespace, services: ToRead) -> Response:
         """Also one that is deleted and can be restored."""
         return _model(await services.catalog.get(ns, name))
 
     @router.patch("/{name}", response_model=schemas.RegisteredModel, summary="Change what is said of a model")
     async def patch(
         name: RegisteredName, body: schemas.PatchRegisteredModel, ns: Namespace, caller: CallerDep,
-        services: Authorized,
+        services: ToEdit,
     ) -> Response:  # fmt: skip
         changed = await services.catalog.describe(
             ns, name, lambda about: about_patched(about, body), by(caller, body.reason)
@@ -96,7 +107,7 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
 
     @router.delete("/{name}", response_model=schemas.RegisteredModel, summary="Delete a registered model")
     async def delete(
-        name: RegisteredName, ns: Namespace, caller: CallerDep, services: Authorized,
+        name: RegisteredName, ns: Namespace, caller: CallerDep, services: ToEdit,
         grace: Grace = GRACE.total_seconds(), reason: Reason = "",
     ) -> Response:  # fmt: skip
         """Refused while a served model names it. Until `grace` is over it can be restored, and its name is taken."""
@@ -105,7 +116,7 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
 
     @router.post("/{name}/restore", response_model=schemas.RegisteredModel, summary="Bring a deleted model back")
     async def restore(
-        name: RegisteredName, ns: Namespace, caller: CallerDep, services: Authorized,
+        name: RegisteredName, ns: Namespace, caller: CallerDep, services: ToEdit,
         body: schemas.Reasoned | None = None,
     ) -> Response:  # fmt: skip
         return _model(await services.catalog.restore(ns, name, by(caller, body.reason if body else "")))
@@ -127,7 +138,7 @@ def _add_versions(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -
         "/{name}/versions", response_model=schemas.Page[schemas.ModelVersion], summary="Versions, the highest first"
     )
     async def versions(
-        name: RegisteredName, ns: Namespace, services: Authorized,
+        name: RegisteredName, ns: Namespace, services: ToRead,
         within: Annotated[str, Query(alias="range", description="Only those in it: ^1.4, ~1.4.2, >=1.2,<2, 1.x.")] = "",
         framework: Annotated[str, Query(description="Only those made with this.")] = "",
         deleted: Deleted = False, page_size: PageSize = 50, page_token: PageToken = "",
@@ -144,7 +155,7 @@ def _add_versions(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -
         summary="Publish a version",
     )  # fmt: skip
     async def publish(
-        name: RegisteredName, body: schemas.PublishVersion, ns: Namespace, caller: CallerDep, services: Authorized
+        name: RegisteredName, body: schemas.PublishVersion, ns: Namespace, caller: CallerDep, services: ToEdit
     ) -> Response:
         """The files are in the store already, under their manifest. A number is published once and for good: again with
         the same content it is the same version, with any other it is refused, also after its deletion."""
@@ -156,7 +167,7 @@ def _add_versions(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -
         return _version(version, ns, name, 201 if new else 200)
 
     @router.get("/{name}/versions/{version}", response_model=schemas.ModelVersionWithCard, summary="One version")
-    async def get_version(name: RegisteredName, version: Number, ns: Namespace, services: Authorized) -> Response:
+    async def get_version(name: RegisteredName, version: Number, ns: Namespace, services: ToRead) -> Response:
         """Also one that is deleted and can be restored."""
         return _version(await services.catalog.version(ns, name, version), ns, name)
 
@@ -166,7 +177,7 @@ def _add_versions(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -
     )  # fmt: skip
     async def patch_version(
         name: RegisteredName, version: Number, body: schemas.PatchVersion, ns: Namespace, caller: CallerDep,
-        services: Authorized,
+        services: ToEdit,
     ) -> Response:  # fmt: skip
         changed = await services.catalog.annotate(
             ns, name, version, lambda notes: notes_patched(notes, body), by(caller, body.reason)
@@ -177,7 +188,7 @@ def _add_versions(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -
         "/{name}/versions/{version}", response_model=schemas.ModelVersionWithCard, summary="Delete a version"
     )
     async def delete_version(
-        name: RegisteredName, version: Number, ns: Namespace, caller: CallerDep, services: Authorized,
+        name: RegisteredName, version: Number, ns: Namespace, caller: CallerDep, services: ToEdit,
         grace: Grace = GRACE.total_seconds(), reason: Reason = "",
     ) -> Response:  # fmt: skip
         """Refused while an alias points at it (`latest` moves by itself), or a served model comes to it."""
@@ -189,7 +200,7 @@ def _add_versions(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -
         summary="Bring a deleted version back",
     )  # fmt: skip
     async def restore_version(
-        name: RegisteredName, version: Number, ns: Namespace, caller: CallerDep, services: Authorized,
+        name: RegisteredName, version: Number, ns: Namespace, caller: CallerDep, services: ToEdit,
         body: schemas.Reasoned | None = None,
     ) -> Response:  # fmt: skip
         reason = body.reason if body else ""
@@ -201,14 +212,14 @@ def _add_picks(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> N
 
     @router.get("/{name}/resolve", response_model=schemas.ModelVersionWithCard, summary="Which version is meant")
     async def resolve(
-        name: RegisteredName, ns: Namespace, services: Authorized,
+        name: RegisteredName, ns: Namespace, services: ToRead,
         pick: Annotated[str, Query(description=_PICK, examples=["^1.4", "stable"])] = LATEST,
     ) -> Response:  # fmt: skip
         return _version(await services.catalog.resolve(ns, name, pick, "query.pick"), ns, name)
 
     @router.get("/{name}/diff", response_model=schemas.VersionDiff, summary="What differs between two versions")
     async def diff(
-        name: RegisteredName, ns: Namespace, services: Authorized,
+        name: RegisteredName, ns: Namespace, services: ToRead,
         before: Annotated[str, Query(alias="from", description=_PICK)],
         after: Annotated[str, Query(alias="to", description=_PICK)] = LATEST,
         limit: Annotated[int, Query(ge=0, le=1000, description="So many files and tensors are listed of each kind.")]
@@ -231,7 +242,7 @@ def plural_router() -> APIRouter:
         summary="Registered models of the default namespace, or of all",
     )  # fmt: skip
     async def list_default(
-        query: Annotated[RegisteredModelQuery, Depends(_query)], services: Authorized,
+        query: Annotated[RegisteredModelQuery, Depends(_query)], services: ToReadSomewhere,
         all_namespaces: Annotated[bool, Query(description="Those of every namespace.")] = False,
     ) -> Response:  # fmt: skip
         return await _list(services, replace(query, namespace=None if all_namespaces else DEFAULT_NAMESPACE))
@@ -241,7 +252,7 @@ def plural_router() -> APIRouter:
         tags=["registry by namespace"], summary="Registered models of a namespace",
     )  # fmt: skip
     async def list_in_namespace(
-        namespace: str, query: Annotated[RegisteredModelQuery, Depends(_query)], services: Authorized
+        namespace: str, query: Annotated[RegisteredModelQuery, Depends(_query)], services: ToRead
     ) -> Response:
         if await services.store.get_namespace(namespace) is None:
             raise NotFound(f"There is no namespace {namespace!r}.")

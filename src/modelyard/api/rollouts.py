@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Path, Response
 
 from modelyard.api import schemas
 from modelyard.api.answers import status_out
-from modelyard.api.context import Authorized, CallerDep, Force, ModelName, Reason, Timeout, accepted, answer
+from modelyard.api.context import CallerDep, Force, ModelName, Reason, Timeout, ToOperate, accepted, answer
 from modelyard.control.service import Caller
 from modelyard.domain.model import Model, StopMode
 
@@ -27,7 +27,7 @@ def add(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
         summary="New instances of the same spec, by a rollout",
     )  # fmt: skip
     async def redeploy(
-        name: ModelName, ns: Namespace, caller: CallerDep, services: Authorized,
+        name: ModelName, ns: Namespace, caller: CallerDep, services: ToOperate,
         body: schemas.Reasoned | None = None,
     ) -> Response:  # fmt: skip
         return accepted(await services.models.redeploy(ns, name, _with_reason(caller, body)))
@@ -37,7 +37,7 @@ def add(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
         summary="Go back to an earlier revision",
     )  # fmt: skip
     async def rollback(
-        name: ModelName, ns: Namespace, caller: CallerDep, services: Authorized,
+        name: ModelName, ns: Namespace, caller: CallerDep, services: ToOperate,
         body: schemas.RollBack | None = None,
     ) -> Response:  # fmt: skip
         """Its spec becomes a new revision, so that nothing of the history is lost."""
@@ -49,7 +49,7 @@ def add(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
         summary="Terminate one instance",
     )  # fmt: skip
     async def terminate(
-        name: ModelName, instance: InstanceId, ns: Namespace, caller: CallerDep, services: Authorized,
+        name: ModelName, instance: InstanceId, ns: Namespace, caller: CallerDep, services: ToOperate,
         force: Force = False, timeout: Timeout = 30.0, reason: Reason = "",
     ) -> Response:  # fmt: skip
         """Another one takes its place."""
@@ -66,7 +66,7 @@ def _add_steering(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -
 
     @router.post("/{name}/rollout/pause", response_model=schemas.Status, summary="Pause a rollout")
     async def rollout_pause(
-        name: ModelName, ns: Namespace, caller: CallerDep, services: Authorized,
+        name: ModelName, ns: Namespace, caller: CallerDep, services: ToOperate,
         body: schemas.Reasoned | None = None,
     ) -> Response:  # fmt: skip
         """Nothing is launched or ended for it until it is resumed, cancelled or forced."""
@@ -74,7 +74,7 @@ def _add_steering(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -
 
     @router.post("/{name}/rollout/resume", response_model=schemas.Status, summary="Resume a paused rollout")
     async def rollout_resume(
-        name: ModelName, ns: Namespace, caller: CallerDep, services: Authorized,
+        name: ModelName, ns: Namespace, caller: CallerDep, services: ToOperate,
         body: schemas.Reasoned | None = None,
     ) -> Response:  # fmt: skip
         """It goes on where it stood, and its deadline counts anew."""
@@ -82,7 +82,7 @@ def _add_steering(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -
 
     @router.post("/{name}/rollout/cancel", response_model=schemas.Status, summary="Cancel a rollout")
     async def rollout_cancel(
-        name: ModelName, ns: Namespace, caller: CallerDep, services: Authorized,
+        name: ModelName, ns: Namespace, caller: CallerDep, services: ToOperate,
         body: schemas.Reasoned | None = None,
     ) -> Response:  # fmt: skip
         """It goes back to the last good revision."""
@@ -90,7 +90,7 @@ def _add_steering(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -
 
     @router.post("/{name}/rollout/force", response_model=schemas.Status, summary="Roll forward by force")
     async def rollout_force(
-        name: ModelName, ns: Namespace, caller: CallerDep, services: Authorized,
+        name: ModelName, ns: Namespace, caller: CallerDep, services: ToOperate,
         body: schemas.Reasoned | None = None,
     ) -> Response:  # fmt: skip
         """It goes forward whatever happens, and does not go back by itself."""
@@ -102,7 +102,7 @@ def _add_canaries(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -
 
     @router.post("/{name}/rollout/promote", response_model=schemas.Status, summary="Promote a canary")
     async def rollout_promote(
-        name: ModelName, ns: Namespace, caller: CallerDep, services: Authorized,
+        name: ModelName, ns: Namespace, caller: CallerDep, services: ToOperate,
         body: schemas.Reasoned | None = None,
     ) -> Response:  # fmt: skip
         """Its steps that are left are skipped: the rest is replaced."""
@@ -110,7 +110,7 @@ def _add_canaries(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -
 
     @router.post("/{name}/rollout/abort", response_model=schemas.Status, summary="Abort a canary")
     async def rollout_abort(
-        name: ModelName, ns: Namespace, caller: CallerDep, services: Authorized,
+        name: ModelName, ns: Namespace, caller: CallerDep, services: ToOperate,
         body: schemas.Reasoned | None = None,
     ) -> Response:  # fmt: skip
         """All requests go to the old revision again."""
@@ -118,7 +118,7 @@ def _add_canaries(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -
 
     @router.post("/{name}/rollout/percent", response_model=schemas.Status, summary="Set a canary's share")
     async def rollout_percent(
-        name: ModelName, ns: Namespace, caller: CallerDep, services: Authorized, body: schemas.SetPercent
+        name: ModelName, ns: Namespace, caller: CallerDep, services: ToOperate, body: schemas.SetPercent
     ) -> Response:
         """The ramp goes on from there, with the first larger step."""
         caller = replace(caller, reason=body.reason)

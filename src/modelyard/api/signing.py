@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Response
 
 from modelyard.api import schemas
-from modelyard.api.context import Authorized, CallerDep, Reason, Services, answer, by
+from modelyard.api.context import CallerDep, Reason, Services, ToAdminister, ToEdit, ToRead, answer, by
 from modelyard.domain import signing as domain
 from modelyard.domain.names import DEFAULT_NAMESPACE
 from modelyard.registry.signing.signatures import Verdict, Verification
@@ -42,7 +42,7 @@ def add(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
         "/{name}/versions/{version}/signatures", response_model=schemas.Items[schemas.VersionSignature],
         summary="Signatures of a version",
     )  # fmt: skip
-    async def signatures(name: RegisteredName, version: Number, ns: Namespace, services: Authorized) -> Response:
+    async def signatures(name: RegisteredName, version: Number, ns: Namespace, services: ToRead) -> Response:
         """As they were accepted; what they are worth now says the verification."""
         found = await services.signatures.signatures(ns, name, version)
         items = [_signature_out(signature, key) for signature, key in found]
@@ -54,7 +54,7 @@ def add(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
     )  # fmt: skip
     async def sign(
         name: RegisteredName, version: Number, body: schemas.SignVersion, ns: Namespace, caller: CallerDep,
-        services: Authorized,
+        services: ToEdit,
     ) -> Response:  # fmt: skip
         """The signature was made elsewhere; no private key is ever sent. It is kept if it is by a key that the
         namespace trusts, of just the version's files, and if all bytes in the store are these: they are read for it."""
@@ -66,7 +66,7 @@ def add(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
         "/{name}/versions/{version}/verification", response_model=schemas.Verification,
         summary="What the signatures of a version are worth",
     )  # fmt: skip
-    async def verification(name: RegisteredName, version: Number, ns: Namespace, services: Authorized) -> Response:
+    async def verification(name: RegisteredName, version: Number, ns: Namespace, services: ToRead) -> Response:
         """Each is checked once more."""
         return answer(_verification_out(await services.signatures.verify(ns, name, version)))
 
@@ -77,13 +77,13 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
     Namespace = Annotated[str, Depends(namespace)]  # noqa: N806 - it is a type
 
     @router.get("/keys", response_model=schemas.Items[schemas.TrustedKey], summary="Keys that may sign versions")
-    async def list_keys(ns: Namespace, services: Authorized) -> Response:
+    async def list_keys(ns: Namespace, services: ToRead) -> Response:
         """By name; also those that were revoked."""
         ring = await services.signatures.ring(ns)
         return answer(schemas.Items[schemas.TrustedKey](items=[_key_out(key) for key in ring.keys]))
 
     @router.get("/keys/{key}", response_model=schemas.TrustedKey, summary="One key")
-    async def get_key(key: KeyName, ns: Namespace, services: Authorized) -> Response:
+    async def get_key(key: KeyName, ns: Namespace, services: ToRead) -> Response:
         """The one that is trusted under this name, or else the last that was."""
         return answer(_key_out(await services.signatures.key(ns, key)))
 
@@ -91,7 +91,7 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
         "/keys/{key}", status_code=201, response_model=schemas.TrustedKey, responses=_KEPT_KEY, summary="Trust a key"
     )
     async def trust_key(
-        key: KeyName, body: schemas.TrustKey, ns: Namespace, caller: CallerDep, services: Authorized
+        key: KeyName, body: schemas.TrustKey, ns: Namespace, caller: CallerDep, services: ToAdminister
     ) -> Response:
         """Under this name. One that was revoked is never trusted again."""
         trusted, new = await services.signatures.trust(ns, key, body.kind, body.public_key, by(caller, body.reason))
@@ -99,7 +99,7 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
 
     @router.delete("/keys/{key}", response_model=schemas.RevokedKey, summary="Revoke a key")
     async def revoke_key(
-        key: KeyName, ns: Namespace, caller: CallerDep, services: Authorized, reason: Reason = ""
+        key: KeyName, ns: Namespace, caller: CallerDep, services: ToAdminister, reason: Reason = ""
     ) -> Response:
         """For good. All that it has signed counts as unsigned at once; what runs of that goes on until it ends."""
         revoked = await services.signatures.revoke(ns, key, by(caller, reason))
@@ -107,13 +107,13 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
         return answer(schemas.RevokedKey(**_key_out(revoked).model_dump(), not_startable=stuck))
 
     @router.get("/policy", response_model=schemas.SignaturePolicy, summary="Whether signatures are required")
-    async def get_policy(ns: Namespace, services: Authorized) -> Response:
+    async def get_policy(ns: Namespace, services: ToRead) -> Response:
         ring = await services.signatures.ring(ns)
         return answer(await _policy_out(ns, ring.required, services))
 
     @router.put("/policy", response_model=schemas.SignaturePolicy, summary="Say whether signatures are required")
     async def set_policy(
-        body: schemas.SetSignaturePolicy, ns: Namespace, caller: CallerDep, services: Authorized
+        body: schemas.SetSignaturePolicy, ns: Namespace, caller: CallerDep, services: ToAdminister
     ) -> Response:
         """Where they are, models are launched from versions of registered models that a trusted key has signed, and
         from nothing else: no files, no commands (of an engine or a health check), no working folder, and no variables

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from modelyard.api import schemas
 from modelyard.api.answers import namespace_out
-from modelyard.api.context import Authorized, Services
+from modelyard.api.context import Services, ToOversee, ToRead, ToReadSomewhere, caller_of
 from modelyard.api.ledgers import cleared_out, finding_out, site_out
 from modelyard.api.translate import quota_in
 from modelyard.domain.errors import InvalidRequest, NotFound, Refused
@@ -21,7 +21,7 @@ doctor = APIRouter(prefix="/doctor", tags=["doctor"])
 
 
 @namespaces.post("", status_code=201, response_model=schemas.Namespace, summary="Make a namespace")
-async def create_namespace(body: schemas.CreateNamespace, services: Authorized) -> schemas.Namespace:
+async def create_namespace(body: schemas.CreateNamespace, services: ToOversee) -> schemas.Namespace:
     problem = name_problem("name", body.name)
     if problem:
         raise InvalidRequest([problem])
@@ -33,20 +33,20 @@ async def create_namespace(body: schemas.CreateNamespace, services: Authorized) 
 
 
 @namespaces.get("", response_model=schemas.Items[schemas.Namespace], summary="All namespaces")
-async def list_namespaces(services: Authorized) -> schemas.Items[schemas.Namespace]:
+async def list_namespaces(services: ToReadSomewhere) -> schemas.Items[schemas.Namespace]:
     held = await services.capacity.held()
     found = await services.store.list_namespaces()
     return schemas.Items(items=[namespace_out(n, held.get(n.name, Amount())) for n in found])
 
 
 @namespaces.get("/{namespace}", response_model=schemas.Namespace, summary="One namespace")
-async def get_namespace(namespace: str, services: Authorized) -> schemas.Namespace:
+async def get_namespace(namespace: str, services: ToRead) -> schemas.Namespace:
     found = await _stored(services, namespace)
     return namespace_out(found, (await services.capacity.held()).get(namespace, Amount()))
 
 
 @namespaces.patch("/{namespace}", response_model=schemas.Namespace, summary="Change the quota")
-async def patch_namespace(namespace: str, body: schemas.PatchNamespace, services: Authorized) -> schemas.Namespace:
+async def patch_namespace(namespace: str, body: schemas.PatchNamespace, services: ToOversee) -> schemas.Namespace:
     """What its models hold already stays theirs; the next start is measured against the new quota."""
     quota = quota_in(body.quota, (await _stored(services, namespace)).quota)
     changed = await services.store.set_quota(namespace, quota)
@@ -54,7 +54,7 @@ async def patch_namespace(namespace: str, body: schemas.PatchNamespace, services
 
 
 @namespaces.delete("/{namespace}", status_code=204, summary="Forget an empty namespace")
-async def delete_namespace(namespace: str, services: Authorized) -> Response:
+async def delete_namespace(namespace: str, services: ToOversee) -> Response:
     if namespace == DEFAULT_NAMESPACE:
         raise Refused("default_namespace", "The default namespace stays: the short paths mean it.")
     await services.store.delete_namespace(namespace)
@@ -72,19 +72,19 @@ async def _stored(services: Services, name: str) -> Namespace:
     "/capacity", response_model=schemas.Items[schemas.SiteCapacity], summary="What there is, who holds it, who waits"
 )
 async def get_capacity(
-    services: Authorized, site: Annotated[str | None, Query(description="Only this site.")] = None
+    services: ToOversee, site: Annotated[str | None, Query(description="Only this site.")] = None
 ) -> schemas.Items[schemas.SiteCapacity]:
     return schemas.Items(items=[site_out(found) for found in await services.capacity.view(site)])
 
 
 @doctor.get("", response_model=schemas.Items[schemas.Finding], summary="What belongs to nothing any more")
-async def examine(services: Authorized) -> schemas.Items[schemas.Finding]:
+async def examine(services: ToOversee) -> schemas.Items[schemas.Finding]:
     return schemas.Items(items=[finding_out(orphan) for orphan in await services.doctor.examine()])
 
 
 @doctor.post("", response_model=schemas.Items[schemas.Cleared], summary="Clear what the doctor has found")
 async def clear(
-    request: Request, services: Authorized, body: schemas.ClearFindings | None = None
+    request: Request, services: ToOversee, body: schemas.ClearFindings | None = None
 ) -> schemas.Items[schemas.Cleared]:
     """Only what is found again just now is cleared; each has a result of its own. A `site` is only cleared when it
     is among the items: its models are then this site's, and what runs of them there counts as lost."""
@@ -93,5 +93,5 @@ async def clear(
     if body is not None and body.items is not None:
         wanted = {(item.kind, item.id) for item in body.items}
         found = [orphan for orphan in found if (orphan.kind, orphan.id) in wanted]
-    cleared = await services.doctor.clear(found, request.state.actor, named=named)
+    cleared = await services.doctor.clear(found, caller_of(request).name, named=named)
     return schemas.Items(items=[cleared_out(one) for one in cleared])

@@ -13,11 +13,13 @@ from modelyard import __version__
 from modelyard.api import schemas
 from modelyard.api.answers import event_out, operation_out
 from modelyard.api.context import (
-    Authorized,
     CallerDep,
+    Known,
     PageSize,
     PageToken,
     Services,
+    ToOperateSomewhere,
+    ToReadSomewhere,
     answer,
     identify,
     services_of,
@@ -37,7 +39,7 @@ internal = APIRouter(include_in_schema=False)
 
 @operations.get("", response_model=schemas.Page[schemas.Operation], summary="Operations, newest first")
 async def list_operations(
-    services: Authorized,
+    services: ToReadSomewhere,
     namespace: Annotated[str | None, Query()] = None,
     model: Annotated[str | None, Query()] = None,
     done: Annotated[bool | None, Query(description="Only ended or only running ones.")] = None,
@@ -50,7 +52,7 @@ async def list_operations(
 
 
 @operations.get("/{operation}", response_model=schemas.Operation, summary="One operation")
-async def get_operation(operation: str, services: Authorized) -> Response:
+async def get_operation(operation: str, services: ToReadSomewhere) -> Response:
     found = await services.store.get_operation(operation)
     if found is None:
         raise NotFound(f"There is no operation {operation!r}.")
@@ -59,7 +61,7 @@ async def get_operation(operation: str, services: Authorized) -> Response:
 
 @operations.get("/{operation}/wait", response_model=schemas.Operation, summary="Wait until an operation is done")
 async def wait_operation(
-    operation: str, services: Authorized,
+    operation: str, services: ToReadSomewhere,
     timeout: Annotated[schemas.Duration, Query(description="At most 5m; then the operation as it stands.")] = 30.0,
 ) -> Response:  # fmt: skip
     if timeout > _MAX_WAIT:
@@ -68,14 +70,14 @@ async def wait_operation(
 
 
 @operations.post("/{operation}/cancel", response_model=schemas.Operation, summary="Cancel a running operation")
-async def cancel_operation(operation: str, caller: CallerDep, services: Authorized) -> schemas.Operation:
+async def cancel_operation(operation: str, caller: CallerDep, services: ToOperateSomewhere) -> schemas.Operation:
     """A deploy or start becomes a forced stop; a restart or update goes back to the last good revision."""
     return operation_out(await services.models.cancel(operation, caller))
 
 
 @events.get("/events", response_model=schemas.Page[schemas.Event], summary="Events of all models, newest first")
 async def list_events(
-    services: Authorized,
+    services: ToReadSomewhere,
     namespace: Annotated[str | None, Query()] = None,
     model: Annotated[str | None, Query()] = None,
     follow: Annotated[bool, Query(description="Stream new events as server-sent events named `change`.")] = False,
@@ -101,7 +103,7 @@ async def _stream(services: Services, query: EventQuery) -> AsyncIterator[bytes]
 
 
 @events.get("/version", response_model=schemas.Version, summary="This Modelyard's version")
-async def version(_: Authorized) -> schemas.Version:
+async def version(_: Known) -> schemas.Version:
     return schemas.Version(version=__version__)
 
 

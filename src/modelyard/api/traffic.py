@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends
 
 from modelyard.api import schemas
-from modelyard.api.context import Authorized, ModelName, Services
+from modelyard.api.context import ModelName, Services, ToRead
 from modelyard.control.ports import ArmLoad
 from modelyard.control.traffic import counts, serves
 from modelyard.domain.canary import Wait, decide
@@ -25,7 +25,7 @@ def add(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
     Namespace = Annotated[str, Depends(namespace)]  # noqa: N806 - it is a type
 
     @router.get("/{name}/traffic", response_model=schemas.TrafficReport, summary="The arms of its traffic, compared")
-    async def traffic(name: ModelName, ns: Namespace, services: Authorized) -> schemas.TrafficReport:
+    async def traffic(name: ModelName, ns: Namespace, services: ToRead) -> schemas.TrafficReport:
         """Empty where all requests go the same way."""
         model = await services.models.get(ns, name)
         loads = services.traffic.arms(model.uid)

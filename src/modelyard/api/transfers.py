@@ -9,7 +9,16 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from modelyard.api import schemas
-from modelyard.api.context import Authorized, CallerDep, PageSize, PageToken, answer, by
+from modelyard.api.context import (
+    CallerDep,
+    PageSize,
+    PageToken,
+    ToEdit,
+    ToOperateSomewhere,
+    ToReadSomewhere,
+    answer,
+    by,
+)
 from modelyard.api.registered import identity_in, notes_in
 from modelyard.domain.errors import InvalidRequest, Problem
 from modelyard.domain.registry import Content
@@ -30,7 +39,7 @@ transfers = APIRouter(prefix="/registry/transfers", tags=["transfers"])
 
 @transfers.get("", response_model=schemas.Page[schemas.Transfer], summary="Transfers, newest first")
 async def list_transfers(
-    services: Authorized,
+    services: ToReadSomewhere,
     namespace: Annotated[str | None, Query()] = None,
     model: Annotated[str | None, Query(description="The registered model.")] = None,
     done: Annotated[bool | None, Query(description="Only those that are over, or only the others.")] = None,
@@ -44,13 +53,13 @@ async def list_transfers(
 
 
 @transfers.get("/{transfer}", response_model=schemas.Transfer, summary="One transfer, and how far it is")
-async def get_transfer(transfer: TransferId, services: Authorized) -> Response:
+async def get_transfer(transfer: TransferId, services: ToReadSomewhere) -> Response:
     return answer(transfer_out(await services.transfers.get(transfer)))
 
 
 @transfers.get("/{transfer}/wait", response_model=schemas.Transfer, summary="Wait until a transfer is over")
 async def wait_transfer(
-    transfer: TransferId, services: Authorized,
+    transfer: TransferId, services: ToReadSomewhere,
     timeout: Annotated[schemas.Duration, Query(description="At most 5m; then the transfer as it stands.")] = 30.0,
 ) -> Response:  # fmt: skip
     if timeout > _MAX_WAIT:
@@ -59,7 +68,7 @@ async def wait_transfer(
 
 
 @transfers.post("/{transfer}/cancel", response_model=schemas.Transfer, summary="Cancel a transfer")
-async def cancel_transfer(transfer: TransferId, caller: CallerDep, services: Authorized) -> Response:
+async def cancel_transfer(transfer: TransferId, caller: CallerDep, services: ToOperateSomewhere) -> Response:
     """Nothing is published then. What was stored already is garbage, which is removed after its grace."""
     return answer(transfer_out(await services.transfers.cancel(transfer, caller.actor)))
 
@@ -74,7 +83,7 @@ def add(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
     )  # fmt: skip
     async def import_version(
         name: Annotated[str, Path(description="The registered model; made when it is not there.", examples=["pat"])],
-        body: schemas.ImportVersion, ns: Namespace, caller: CallerDep, services: Authorized,
+        body: schemas.ImportVersion, ns: Namespace, caller: CallerDep, services: ToEdit,
     ) -> Response:  # fmt: skip
         """What can be refused is refused at once; then the answer is the transfer to watch. The bytes go into the store
         only, and nothing is published unless all of them are there and may be in a version."""

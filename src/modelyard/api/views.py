@@ -11,7 +11,7 @@ from fastapi.sse import EventSourceResponse, format_sse_event
 
 from modelyard.api import schemas
 from modelyard.api.answers import change_out, event_out, instance_out, revision_out, status_out
-from modelyard.api.context import Authorized, ModelName, PageSize, PageToken, answer
+from modelyard.api.context import ModelName, PageSize, PageToken, ToRead, answer
 from modelyard.api.ledgers import around
 from modelyard.control.ports import EventQuery
 from modelyard.domain.effects import changes
@@ -26,12 +26,12 @@ def add(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
     Namespace = Annotated[str, Depends(namespace)]  # noqa: N806 - it is a type
 
     @router.get("/{name}/status", response_model=schemas.Status, summary="State, conditions, instances")
-    async def status(name: ModelName, ns: Namespace, services: Authorized) -> Response:
+    async def status(name: ModelName, ns: Namespace, services: ToRead) -> Response:
         model = await services.models.get(ns, name)
         return answer(status_out(model, await around(services, [model])), headers={"ETag": f'"{model.version}"'})
 
     @router.get("/{name}/instances", response_model=schemas.Items[schemas.Instance], summary="Instances")
-    async def instances(name: ModelName, ns: Namespace, services: Authorized) -> schemas.Items[schemas.Instance]:
+    async def instances(name: ModelName, ns: Namespace, services: ToRead) -> schemas.Items[schemas.Instance]:
         model = await services.models.get(ns, name)
         return schemas.Items(items=[instance_out(i) for i in model.status.instances])
 
@@ -41,7 +41,7 @@ def add(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
     async def events(
         name: ModelName,
         ns: Namespace,
-        services: Authorized,
+        services: ToRead,
         page_size: PageSize = 50,
         page_token: PageToken = "",
     ) -> schemas.Page[schemas.Event]:
@@ -53,7 +53,7 @@ def add(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
 
     @router.get("/{name}/logs", response_model=schemas.Items[schemas.LogLine], summary="Log lines of the instances")
     async def logs(
-        name: ModelName, ns: Namespace, services: Authorized,
+        name: ModelName, ns: Namespace, services: ToRead,
         instance: Annotated[str | None, Query(description="Only this instance's.")] = None,
         follow: Annotated[bool, Query(description="Stream new lines as server-sent events named `line`.")] = False,
         tail: Annotated[int, Query(ge=0, le=10_000, description="How many of the last lines.")] = 100,
@@ -70,14 +70,12 @@ def _add_revisions(router: APIRouter, namespace: Callable[..., Awaitable[str]]) 
     Namespace = Annotated[str, Depends(namespace)]  # noqa: N806 - it is a type
 
     @router.get("/{name}/revisions", response_model=schemas.Items[schemas.Revision], summary="Revisions, newest first")
-    async def revisions(name: ModelName, ns: Namespace, services: Authorized) -> schemas.Items[schemas.Revision]:
+    async def revisions(name: ModelName, ns: Namespace, services: ToRead) -> schemas.Items[schemas.Revision]:
         model = await services.models.get(ns, name)
         return schemas.Items(items=[revision_out(r, model) for r in await services.store.list_revisions(model.uid)])
 
     @router.get("/{name}/revisions/{generation}", response_model=schemas.Revision, summary="One revision")
-    async def revision(
-        name: ModelName, generation: Generation, ns: Namespace, services: Authorized
-    ) -> schemas.Revision:
+    async def revision(name: ModelName, generation: Generation, ns: Namespace, services: ToRead) -> schemas.Revision:
         model = await services.models.get(ns, name)
         found = _find(model, await services.store.list_revisions(model.uid), generation)
         return revision_out(found, model)
@@ -86,7 +84,7 @@ def _add_revisions(router: APIRouter, namespace: Callable[..., Awaitable[str]]) 
         "/{name}/revisions/{generation}/diff", response_model=schemas.Diff, summary="What a revision has changed"
     )
     async def diff(
-        name: ModelName, generation: Generation, ns: Namespace, services: Authorized,
+        name: ModelName, generation: Generation, ns: Namespace, services: ToRead,
         against: Annotated[
             int | None, Query(ge=1, le=2**31 - 1, description="Compare with this one; else the one before.")
         ] = None,

@@ -4,6 +4,7 @@
 
     ModelyardError
     ├── InvalidRequest        400/422  one or many Problems, each with the path of its field
+    ├── Forbidden             403      the caller's role does not allow it (in access.py)
     ├── NotFound              404
     ├── Refused               409      the state does not allow it; says what is allowed now
     ├── AlreadyExists         409

@@ -21,6 +21,7 @@ import aiohttp
 import httpx2
 import psutil
 
+from bench.hop import hop
 from bench.house import House, deploy, free_port, house, infer, pid_of, start_through_api
 from bench.load import drive, percentile
 from bench.progressive import progressive
@@ -273,7 +274,8 @@ def main() -> int:
         f"{platform.system()} {platform.release()}"
     )
     parts = {"models": models, "starts": lambda: instant_starts(report), "progressive": lambda: progressive(report),
-             "swaps": lambda: hot_swaps(report), "registry": lambda: registry(report)}  # fmt: skip
+             "hop": lambda: hop(report), "swaps": lambda: hot_swaps(report),
+             "registry": lambda: registry(report)}  # fmt: skip
     named = parts | {"pulls": lambda: registry(report, pulls_only=True)}
     for name in sys.argv[1:] or parts:
         named[name]()

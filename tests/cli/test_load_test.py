@@ -182,6 +182,7 @@ async def test_another_v2_server_is_loaded_too_and_never_sees_our_token(yard: Ya
         (("--rows", "2", "--data", "[]"), "one of --data, --file and --rows"),
         (("--fail-over", "p99=fast"), "is no limit"),
         (("--plot", "/nowhere/load.svg"), "no folder /nowhere"),
+        (("--plot", "load.png"), "name a file like load.svg"),
     ],
 )
 def test_senseless_values_are_refused_before_anything_is_asked(arguments: tuple[str, ...], said: str) -> None:

@@ -203,16 +203,16 @@ def test_a_converted_estimator_becomes_a_version_that_tells_what_it_comes_from(y
     joblib.dump(making.trained("logistic"), tmp_path / "model.joblib")
     yard.ok("push", str(tmp_path / "model.joblib"), "classic@1.0.0", "--allow-pickle")
     refused = yard.run("convert", "classic@1.0.0", "--register", "classic@1.1.0")
-    assert (refused.returncode, "With --trust it is loaded here" in refused.stderr) == (7, True)
+    assert (refused.returncode, "With --trusted it is loaded here" in refused.stderr) == (7, True)
     to = tmp_path / "as.onnx"
     published = ("--register", "classic@1.1.0", "--to", str(to))
-    made = yard.json("convert", "classic@1.0.0", "--trust", *published, *QUICK)
+    made = yard.json("convert", "classic@1.0.0", "--trusted", *published, *QUICK)
     version = made["version"]
     assert (version["lineage"]["parent"], version["framework"]["name"]) == ("1.0.0", "onnx")
     assert (version["metrics"]["agreement"], made["file"]) == (1.0, str(to))
     assert version["metrics"]["latency_p50_ms"] < version["metrics"]["original/latency_p50_ms"]
     assert [end.name for end in onnx.load(to).graph.output] == ["label", "probabilities"]
-    again = yard.json("convert", "classic@1.0.0", "--trust", "--register", "classic@1.1.0", *QUICK)
+    again = yard.json("convert", "classic@1.0.0", "--trusted", "--register", "classic@1.1.0", *QUICK)
     assert again["version"] == version, "of the same bytes: what was measured of it stays"
     assert leftovers(tmp_path) == []
 

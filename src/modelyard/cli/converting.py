@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from modelyard.client import ModelVersion
 
 _HINTS = dict.fromkeys(
-    ("untrusted_pickle", "untrusted_types"), "With --trust it is loaded here: you vouch for the code that this runs."
+    ("untrusted_pickle", "untrusted_types"), "With --trusted it is loaded here: you vouch for the code that this runs."
 )
 
 
@@ -66,7 +66,7 @@ def convert(
         float, typer.Option("--tolerance", min=0, help="What numbers may differ by (relative, above 1).")
     ] = 1e-3,
     duration: DurationOption = "2s",
-    trust: Annotated[bool, typer.Option("--trust", help="Load a pickle: you vouch for the code that it runs.")] = False,
+    trusted: Annotated[bool, typer.Option("--trusted", help="Load pickles, too: you vouch for their code.")] = False,
     file: FileOption = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace a file that is there.")] = False,
     reason: ReasonOption = "",
@@ -90,7 +90,7 @@ def convert(
         beside = place.parent if place else None
         made = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".modelyard-", dir=beside))) / "model.onnx"
         job = Convert(
-            source=str(here), to=str(made), trusted=trust, data=str(data.resolve()) if data else None,
+            source=str(here), to=str(made), trusted=trusted, data=str(data.resolve()) if data else None,
             features=features, tolerance=tolerance, seconds=seconds(duration, "--duration") or 0.0,
         )  # fmt: skip
         done = _done(cli, job)

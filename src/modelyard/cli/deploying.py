@@ -47,7 +47,7 @@ def deploy(
     engine: Annotated[
         str | None,
         typer.Option(
-            "--engine", help="onnx, sklearn, python, command or mock (default: by the source's suffix).",
+            "--engine", help="onnx, sklearn, python, command or mock (default: by the source's suffix or files).",
             rich_help_panel=_HOW,
         ),
     ] = None,
@@ -135,9 +135,13 @@ def deploy(
     wait_timeout: WaitTimeoutOption = None,
 ) -> None:  # fmt: skip
     """Serve a model: create it and start it."""
+    engine = engine or ("command" if command_line else None)
+    whole = specs.absolute_source(source, Path.cwd()) if source else None
+    if whole is not None and engine is None:
+        whole, engine = specs.in_folder(whole)
     spec = {
-        "engine": engine or ("command" if command_line else None),
-        "source": specs.absolute_source(source, Path.cwd()) if source else None,
+        "engine": engine,
+        "source": whole,
         "follow": follow,
         "options": specs.options(option or [], command_line, port),
         "resources": {"cpu": cpu, "memory": memory, "gpus": gpus},

@@ -86,6 +86,10 @@ def load_test(
         raise typer.BadParameter("A rate is between 0.01 and 1,000,000 requests a second.", param_hint="--rate")
     if plot is not None and not plot.absolute().parent.is_dir():
         raise typer.BadParameter(f"There is no folder {plot.absolute().parent}.", param_hint="--plot")
+    if plot is not None and plot.suffix.lower() != ".svg":
+        raise typer.BadParameter(
+            f"It is drawn as SVG: name a file like {plot.with_suffix('.svg')}.", param_hint="--plot"
+        )
     times = {
         "duration": _time(duration, "--duration", 0.1), "warm_up": _time(warm_up, "--warm-up", 0),
         "timeout": _time(timeout, "--timeout", 0.01),

@@ -37,6 +37,28 @@ def absolute_source(source: str, folder: Path) -> str:
 
 
 _SUFFIXES = (".onnx", ".skops", ".pkl", ".pickle", ".joblib")
+_USUAL = ("model.onnx", "model.skops")
+
+
+def in_folder(source: str) -> tuple[str, str | None]:
+    """What is to be loaded of a source that is a folder here, and its engine where the file's suffix does not tell:
+    the folder with a ``model.py``, else its one model file, or the one of the usual name. Other sources as they are.
+
+    Raises:
+        CliError: it has several model files.
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        return source, None
+    if (folder / "model.py").is_file():
+        return source, "python"
+    names = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+    chosen = names if len(names) < 2 else [name for name in _USUAL if name in names]
+    if len(chosen) > 1 or (names and not chosen):
+        raise CliError(
+            f"{source} has several models: {', '.join(names[:8])}.", hint="Name the file.", exit_code=ExitCode.INVALID
+        )
+    return (str(folder / chosen[0]) if chosen else source), None
 
 
 def pairs(items: Iterable[str], option: str) -> dict[str, str]:

@@ -71,7 +71,7 @@ def tune(
         Path | None, typer.Option("--data", help="Real rows: .npz or .csv (default: random ones).", exists=True)
     ] = None,
     duration: Annotated[str, typer.Option("--duration", help="About how long to measure.")] = "30s",
-    trust: Annotated[bool, typer.Option("--trust", help="Load a pickle: you vouch for the code that it runs.")] = False,
+    trusted: Annotated[bool, typer.Option("--trusted", help="Load pickles, too: you vouch for their code.")] = False,
     file: FileOption = None,
     apply: Annotated[bool, typer.Option("--apply", help="Set what is better, if something is.")] = False,
     reason: ReasonOption = "",
@@ -81,7 +81,7 @@ def tune(
     """Measure how many threads, and how many rows a run, suit a model on this machine. Only what is better beyond the
     noise is recommended."""
     bound = seconds(p95, "--p95")
-    with _tuned(cli, source, file, trust) as tuned:
+    with _tuned(cli, source, file, trusted) as tuned:
         if apply and tuned.model is None:
             raise typer.BadParameter("Only a served model can be changed: give its name.", param_hint="--apply")
         plan = Plan(
@@ -176,7 +176,7 @@ def _found(cli: Cli, tuned: _Tuned, plan: Plan, data: Path | None) -> Found:
         )  # fmt: skip
         return run(job, Trials)
 
-    hints = dict.fromkeys(("untrusted_pickle", "untrusted_types"), "With --trust it is loaded here.")
+    hints = dict.fromkeys(("untrusted_pickle", "untrusted_types"), "With --trusted it is loaded here.")
     with registry_errors("It cannot be measured.", hints=hints), spinning(cli, "Measuring") as tell:
         return search(plan, measure, tell)
 

@@ -240,6 +240,8 @@ def size(text: object) -> str:
     number = float(value[:-2]) * units[value[-2:]] if value[-2:] in units else float(value)
     if not number:
         return "-"
+    if number < 2**20:
+        return f"{number / 2**10:.0f} KiB" if number >= 2**10 else f"{number:.0f} B"
     return f"{number / 2**30:.1f} GiB" if number >= 2**30 else f"{number / 2**20:.0f} MiB"
 
 

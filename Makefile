@@ -11,7 +11,7 @@ SECONDS ?= 3
 ROUNDS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test bench bench-peers soak openapi lock clean
+.PHONY: help setup up down test bench bench-peers soak schedules openapi lock clean
 
 help: ## Show these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -40,6 +40,9 @@ bench-peers: $(INSTALLED) ## Measure other model servers and ours in turns, into
 
 soak: $(INSTALLED_DEV) ## Drive the life cycle through 10,000 random histories (about 20 minutes)
 	@MODELYARD_HISTORIES=10000 $(BIN)/pytest tests/control/test_yard_machine.py
+
+schedules: $(INSTALLED_DEV) ## Compare schedules with the wall clock at every change of it from 2020 to 2040 (2 minutes)
+	@MODELYARD_EVERY_CHANGE=1 $(BIN)/pytest -s tests/domain/test_schedules.py -k every_change
 
 openapi: $(INSTALLED) ## Write docs/openapi.yaml anew
 	@$(BIN)/python -m modelyard.api.describe > docs/openapi.new && mv docs/openapi.new docs/openapi.yaml

@@ -21,12 +21,15 @@ import aiohttp
 import httpx2
 import psutil
 
+from bench.access import access
+from bench.audit import audit
 from bench.hop import hop
 from bench.house import House, deploy, free_port, house, infer, pid_of, start_through_api
 from bench.load import drive, percentile
 from bench.progressive import progressive
 from bench.registry import registry
 from bench.scale import MODELS, RUNNING, TOKEN
+from bench.schedules import schedules
 from bench.starts import instant_starts
 from bench.swaps import hot_swaps
 
@@ -274,8 +277,9 @@ def main() -> int:
         f"{platform.system()} {platform.release()}"
     )
     parts = {"models": models, "starts": lambda: instant_starts(report), "progressive": lambda: progressive(report),
-             "hop": lambda: hop(report), "swaps": lambda: hot_swaps(report),
-             "registry": lambda: registry(report)}  # fmt: skip
+             "audit": lambda: audit(report), "hop": lambda: hop(report), "swaps": lambda: hot_swaps(report),
+             "registry": lambda: registry(report), "schedules": lambda: schedules(report),
+             "access": lambda: access(report)}  # fmt: skip
     named = parts | {"pulls": lambda: registry(report, pulls_only=True)}
     for name in sys.argv[1:] or parts:
         named[name]()

@@ -20,6 +20,7 @@ import uvloop
 from fastapi import FastAPI
 
 from bench.simulated import SilentGateway, SimulatedBackend
+from modelyard.access.callers import Callers
 from modelyard.api.app import create_app
 from modelyard.api.context import Services
 from modelyard.backends.port import Backend
@@ -95,13 +96,14 @@ async def serve(folder: Path) -> None:
     preloader = Preloader(pins, cast(Any, None), lambda: False, now)
     caching = CacheViews(cache, None, store.pins, pins, preloader, Traffic(now()), now)
     services = Services(
-        store=store, feed=feed, models=ModelService(store, feed, backends, capacity, now, site=SITE),
+        store=store, audit=store.audit, feed=feed, models=ModelService(store, feed, backends, capacity, now, site=SITE),
         backends=backends, metrics=ControlMetrics(Source(), caching), token=lambda: TOKEN, clock=now, capacity=capacity,
         catalog=catalog, pins=pins, caching=caching,
         # Nothing is signed, sent or fetched here.
         signatures=cast(Any, None), objects=cast(Any, None), transfers=cast(Any, None),
         contents=Contents(storage, cache, storage.root.as_uri(), store.catalog, now),
-        absences=Absences(store, SITE), doctor=Doctor(store, store, feed, backends, now, site=SITE),
+        callers=Callers(), tenants=cast(Any, None), absences=Absences(store, SITE),
+        doctor=Doctor(store, store, feed, backends, now, site=SITE),
     )  # fmt: skip
     app = FastAPI()
 

@@ -10,31 +10,47 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 import uvloop
 
+from modelyard.access.callers import Callers
+from modelyard.access.configuring import members_of, tokens_of
+from modelyard.access.secrets import SecretBox, box_of
 from modelyard.api.app import create_app
 from modelyard.api.context import Services
 from modelyard.backends.local.backend import LocalBackend
 from modelyard.backends.port import Artifacts, Backend
 from modelyard.control import leases
 from modelyard.control.absences import Absences
+from modelyard.control.alert_desk import AlertDesk
+from modelyard.control.alerting import Alerting
+from modelyard.control.bulk import BulkService
+from modelyard.control.bulk_carrying import BulkCarrier
 from modelyard.control.capacity import CapacityViews, Inventories
+from modelyard.control.carrying import Carrying
 from modelyard.control.changes import ChangeFeed
 from modelyard.control.delegates import Shown
 from modelyard.control.doctor import Doctor
 from modelyard.control.following import Follower
 from modelyard.control.leases import Lease
-from modelyard.control.ports import ModelQuery
+from modelyard.control.outbox import Outbox, Tally
+from modelyard.control.policies import PolicyDesk
+from modelyard.control.policing import Policing
+from modelyard.control.ports import Fence, ModelQuery
+from modelyard.control.schedule_service import ScheduleService
+from modelyard.control.scheduler import Scheduler
 from modelyard.control.service import ModelService
+from modelyard.control.tenants import Directory, Tenants, UseNotes
 from modelyard.control.tenure import Equipment, SiteDriver, tenure
+from modelyard.control.traffic import TrafficBook
 from modelyard.domain.capacity import Inventory
 from modelyard.domain.errors import ModelyardError, Unavailable
 from modelyard.domain.model import Model
@@ -43,6 +59,7 @@ from modelyard.domain.spec import BackendName
 from modelyard.domain.transfers import TransferKind
 from modelyard.gateway.client import GatewayChannel
 from modelyard.observe.metrics import ControlMetrics
+from modelyard.observe.webhooks import WebhookSender, check
 from modelyard.registry.admitting import Hosts, admit
 from modelyard.registry.caching import CacheViews, Traffic
 from modelyard.registry.carrying import Carrier, Office
@@ -124,27 +141,54 @@ async def control_plane(settings: Settings) -> AsyncIterator[Services]:
         premises = leases.premises(settings.home, settings.url)
         shelf = await _shelf(settings, store, premises.id, partial(_tell, listeners), stack)
         for work, name in (
-            (_tidy(store, shelf.catalog, shelf.contents), "tidy up"),
+            (_tidy(store, shelf.catalog, shelf.contents, settings.audit_days), "tidy up"),
             (feed.hear(store.news()), "hear of others' changes"),
         ):
             stack.push_async_callback(stop, spawn(work, name))
+        callers, directory = await _directory(settings, store, feed, stack)
         lease = Lease(store, premises, leases.myself())
-        current = _backends(settings, shelf.serving)
+        box = box_of(settings.secrets_file, settings.secrets_key)
+        current = _backends(settings, shelf.serving, box)
+        desk, beside, tally = _alerts(settings, store, feed, current, box, premises.id)
         equipment = Equipment(
-            store=store, sites=store, feed=feed, backends=current, renew=lambda: _backends(settings, shelf.serving),
-            channel=lambda: GatewayChannel(settings), clock=utc_now,
+            store=store, sites=store, feed=feed, backends=current,
+            renew=lambda: _backends(settings, shelf.serving, box), channel=lambda: GatewayChannel(settings),
+            clock=utc_now, directory=directory,
         )  # fmt: skip
+        equipment = replace(equipment, beside=partial(beside, equipment.traffic))
         driver = SiteDriver(store, lease, seat, premises.id, lambda fence: tenure(equipment, lease, fence))
         stack.push_async_exit(_closing(driver))
-        await driver.start()
         shown = _shown(current, store, premises.id, driver)
         capacity = CapacityViews(
             store, _inventories(store, premises.id, partial(current.__getitem__, BackendName.LOCAL), driver)
         )
-        models = ModelService(store, feed, shown, capacity, utc_now, site=premises.id, sources=shelf.serving)
+        policies = PolicyDesk(store.policies, store, utc_now, shared=store.shared, sources=shelf.serving)
+        models = ModelService(
+            store, feed, shown, capacity, utc_now, site=premises.id, sources=shelf.serving, gate=policies,
+            bulks=store.bulks,
+        )  # fmt: skip
+        policing = Policing(store, store.policies, models, utc_now, feed.stir_followers)
+        policies.listeners.append(policing.tell)
+        feed.watchers.append(lambda uid, _: policing.tell(uid))
+        equipment.overseers["carry policies out"] = lambda reconciler: policing.run(
+            premises.id, reconciler.unused_since, reconciler.protect
+        )
+        await driver.start()
         preloader = Preloader(shelf.pins, shelf.serving, lambda: driver.driving, utc_now)
         transfers, carrier = _movers(settings, store, shelf, premises.id, lambda: driver.driving)
         follower = Follower(store, models, shelf.serving, premises.id, lambda: driver.driving, preloader.is_coming)
+        bulk = BulkService(store, store.bulks, models, utc_now, site=premises.id)
+        schedules = ScheduleService(store.schedules, models, feed, utc_now)
+        bulk_carrier = BulkCarrier(
+            store, store.bulks, feed, models, utc_now, site=premises.id, driving=lambda: driver.driving, sites=store,
+            timetables=schedules,
+        )  # fmt: skip
+        bulk.on_change = bulk_carrier.tell
+        carrying = Carrying(store, store.schedules, models, feed, utc_now)
+        scheduler = Scheduler(
+            store.schedules, carrying, premises.id, lambda: driver.driving, utc_now, shared=store.shared
+        )  # fmt: skip
+        feed.watchers.append(scheduler.tell)
         listeners += [follower.tell, preloader.tell]
         shelf.pins.listeners.append(preloader.tell)
         preloader.listeners.append(follower.tell)
@@ -152,6 +196,8 @@ async def control_plane(settings: Settings) -> AsyncIterator[Services]:
             (follower.run(), "roll models that follow an alias"),
             (preloader.run(), "lay out versions ahead"),
             (carrier.run(), "carry transfers out"),
+            (bulk_carrier.run(), "carry out what is asked of many models"),
+            (scheduler.run(), "carry schedules out"),
         ):
             stack.push_async_callback(stop, spawn(work, name))
         views = CacheViews(
@@ -159,8 +205,11 @@ async def control_plane(settings: Settings) -> AsyncIterator[Services]:
         )  # fmt: skip
         yield Services(
             store=store,
+            audit=store.audit,
             feed=feed,
             models=models,
+            bulk=bulk,
+            schedules=schedules,
             catalog=shelf.catalog,
             contents=shelf.contents,
             signatures=shelf.signatures,
@@ -172,11 +221,56 @@ async def control_plane(settings: Settings) -> AsyncIterator[Services]:
             absences=Absences(store, premises.id),
             traffic=equipment.traffic,
             doctor=Doctor(store, store, feed, shown, utc_now, site=premises.id),
+            alerts=desk,
+            policies=policies,
             backends=shown,
-            metrics=ControlMetrics(_MetricsSource(store, shown), views),
+            metrics=ControlMetrics(_MetricsSource(store, shown), views, store.alerts, tally),
             token=TokenReader(settings),
+            callers=callers,
+            secrets=box,
+            tenants=Tenants(store.access, directory, utc_now),
             clock=utc_now,
         )
+
+
+async def _directory(
+    settings: Settings, store: SqlStore, feed: ChangeFeed, stack: contextlib.AsyncExitStack
+) -> tuple[Callers, Directory]:
+    """Who bears which credentials, and what keeps that up to date."""
+    notes = UseNotes(store.access)
+    stack.push_async_callback(notes.close)
+    callers = Callers(tokens_of(settings), members_of(settings), noted=notes)
+    directory = Directory(store.access, callers, notes)
+    await directory.refresh()
+    feed.on_access = directory.stir
+    stack.push_async_callback(stop, spawn(directory.run(), "follow members and keys"))
+    return callers, directory
+
+
+def _alerts(
+    settings: Settings,
+    store: SqlStore,
+    feed: ChangeFeed,
+    backends: Mapping[BackendName, Backend],
+    sealer: SecretBox,
+    site: str,
+) -> tuple[AlertDesk, Callable[[TrafficBook, Fence], Mapping[str, Coroutine[Any, Any, None]]], Tally]:
+    """What callers do with alerts, what runs beside a tenure, and what is counted of it."""
+    hosts, tally = Hosts(named=settings.webhook_names), Tally()
+    desk = AlertDesk(store.alerts, sealer, partial(check, hosts=hosts), utc_now, site=site)
+
+    def beside(traffic: TrafficBook, fence: Fence) -> Mapping[str, Coroutine[Any, Any, None]]:
+        outbox = Outbox(
+            store.alerts, WebhookSender(hosts), sealer, utc_now, site=site, url=settings.url, tally=tally
+        )  # fmt: skip
+        usage = _MetricsSource(store, backends).usage
+        alerting = Alerting(
+            store, store.alerts, feed, traffic, usage, utc_now, site=site, fence=fence, written=outbox.tell
+        )  # fmt: skip
+        desk.told[:] = [alerting.tell, outbox.tell]
+        return {"look after alerts": alerting.run(), "tell of alerts": outbox.run()}
+
+    return desk, beside, tally
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,9 +341,9 @@ def _tell(listeners: Iterable[Callable[[], None]]) -> None:
         listener()
 
 
-def _backends(settings: Settings, artifacts: Artifacts) -> dict[BackendName, Backend]:
+def _backends(settings: Settings, artifacts: Artifacts, box: SecretBox) -> dict[BackendName, Backend]:
     """All of this home, not opened yet."""
-    return {BackendName.LOCAL: LocalBackend(settings, artifacts=artifacts)}
+    return {BackendName.LOCAL: LocalBackend(settings, artifacts=artifacts, opened=box.open_all)}
 
 
 def _shown(
@@ -278,9 +372,10 @@ def _closing(driver: SiteDriver) -> Callable[[type[BaseException] | None, object
     return close
 
 
-async def _tidy(store: SqlStore, catalog: Catalog, contents: Contents) -> None:
+async def _tidy(store: SqlStore, catalog: Catalog, contents: Contents, audit_days: float | None) -> None:
     while True:
-        for work in (store.tidy, catalog.purge, contents.clean_up):
+        works = (store.tidy, catalog.purge, contents.clean_up, lambda: store.audit.retain(audit_days, utc_now()))
+        for work in works:
             try:
                 await work()
             except (ModelyardError, OSError) as error:

@@ -11,7 +11,7 @@ import os
 import re
 from pathlib import Path
 
-from pydantic import AliasChoices, Field, ValidationInfo, field_validator
+from pydantic import AliasChoices, Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -19,6 +19,9 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from modelyard.access.members import parse_roles
+from modelyard.access.secrets import parse_keys
+from modelyard.access.tokens import ALGORITHMS
 from modelyard.domain.quantities import parse_bytes
 
 CONFIG_NAME = "modelyard.toml"
@@ -26,13 +29,15 @@ CONFIG_NAME = "modelyard.toml"
 _MAX_HOME = 107 - 32
 _STORE = re.compile(r"(s3|gs|az)://[^/?#@\s]+(/[^?#@\s]*)?|file://(localhost)?/[^?#]*")
 _PEER = re.compile(r"https?://[^/?#@\s,]+/?")
+_SECURE = re.compile(r"https://[^/?#@\s,]+[^?#@\s,]*|http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?(/[^?#@\s,]*)?")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:]+\])(:\d+)?")
 _DECLARED = re.compile(r"gpu:(\d{1,3})")
 
 
 class Settings(BaseSettings):
     """One home, one front door."""
 
-    model_config = SettingsConfigDict(env_prefix="MODELYARD_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="MODELYARD_", extra="ignore", hide_input_in_errors=True)
 
     home: Path = Field(default=Path("~/.modelyard"), description="Holds state, models, sockets and logs.")
     host: str = Field(default="127.0.0.1", description="The address that the front door binds to.")
@@ -81,6 +86,11 @@ class Settings(BaseSettings):
         "commas between them; '*': all.",
     )  # fmt: skip
 
+    webhook_hosts: str = Field(
+        default="", description="Hosts that webhooks may be sent to though they are this machine or link-local, with "
+        "commas between them; '*': all.",
+    )  # fmt: skip
+
     cache_size: str = Field(
         default="", description="What the cache of registered models is kept to, for example 200Gi; empty: no limit."
     )
@@ -90,6 +100,42 @@ class Settings(BaseSettings):
         "have comes from there before the store.",
     )  # fmt: skip
     peers_token: str = Field(default="", description="The token for the peers, which share it.")
+
+    audit_days: float | None = Field(
+        default=None, gt=0, le=36_500, description="For how many days the record of who did what is kept; empty: for "
+        "ever."
+    )  # fmt: skip
+
+    oidc_issuer: str = Field(
+        default="", description="The identity provider whose tokens are taken, exactly as it names itself; empty: none."
+    )
+    oidc_audience: str = Field(
+        default="", description="Whom its tokens must be for (aud), with commas between several; needed with an issuer."
+    )
+    oidc_jwks_url: str = Field(default="", description="Where its keys are; empty: where its discovery document says.")
+    oidc_algorithms: str = Field(
+        default="RS256,ES256,PS256,Ed25519", description="What its tokens may be signed by, with commas between them."
+    )
+    oidc_groups_claim: str = Field(
+        default="groups", description="The claim with the groups: its name, or a path with dots (realm_access.roles)."
+    )
+    oidc_roles: str = Field(
+        default="", description="What groups may: group=role@namespace with commas between them, @* for all namespaces."
+    )
+    oidc_leeway: float = Field(default=30.0, ge=0, le=300, description="Seconds by which clocks may differ.")
+
+    tls_cert: str = Field(
+        default="", description="The front door's certificate with its chain, in a PEM file; empty: no TLS."
+    )
+    tls_key: str = Field(default="", description="The certificate's key, in a PEM file without a password.")
+    cors_origins: str = Field(
+        default="", description="Web origins whose pages may call, such as https://app.example, with commas between "
+        "them; empty: none.",
+    )  # fmt: skip
+    secrets_key: str = Field(
+        default="", description="The keys that secrets in specs are sealed under, the newest first, with commas "
+        "between them; empty: read from secrets.key in the home, which is made when it is needed.",
+    )  # fmt: skip
 
     control_processes: int = Field(
         default=1, ge=1, le=8, description="One drives, the others take over when it dies; above 1 needs PostgreSQL."
@@ -105,10 +151,57 @@ class Settings(BaseSettings):
             )
         return count
 
-    @field_validator("grpc_port", mode="before")
+    @field_validator("grpc_port", "audit_days", mode="before")
     @classmethod
     def _none_if_empty(cls, port: object) -> object:
         return None if port == "" else port
+
+    @field_validator("oidc_issuer", "oidc_jwks_url")
+    @classmethod
+    def _trustworthy(cls, url: str) -> str:
+        if url and _SECURE.fullmatch(url) is None:
+            raise ValueError(f"{url!r} is no https:// URL (http:// is for this machine alone).")
+        return url
+
+    @field_validator("oidc_algorithms")
+    @classmethod
+    def _public_keys(cls, names: str) -> str:
+        unknown = [name for name in map(str.strip, names.split(",")) if name not in ALGORITHMS]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is no algorithm with public keys; there are {', '.join(ALGORITHMS)}.")
+        return names
+
+    @field_validator("oidc_roles")
+    @classmethod
+    def _known_roles(cls, roles: str) -> str:
+        parse_roles(roles)
+        return roles
+
+    @field_validator("secrets_key")
+    @classmethod
+    def _usable(cls, keys: str) -> str:
+        if keys.strip():
+            parse_keys(keys)
+        return keys.strip()
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, origins: str) -> str:
+        for origin in filter(None, map(str.strip, origins.split(","))):
+            if _ORIGIN.fullmatch(origin) is None:
+                raise ValueError(f"{origin!r} is no web origin: write scheme and host, such as https://app.example.")
+        return origins
+
+    @model_validator(mode="after")
+    def _whole(self) -> Settings:
+        if self.oidc_issuer and not self.oidc_audience.strip(", "):
+            raise ValueError(
+                "With MODELYARD_OIDC_ISSUER set MODELYARD_OIDC_AUDIENCE as well: without it tokens that the issuer "
+                "made for other programs would be taken."
+            )
+        if bool(self.tls_cert) != bool(self.tls_key):
+            raise ValueError("MODELYARD_TLS_CERT and MODELYARD_TLS_KEY belong together: set both or none.")
+        return self
 
     @field_validator("token", "peers_token")
     @classmethod
@@ -156,7 +249,7 @@ class Settings(BaseSettings):
                 )
         return peers
 
-    @field_validator("models_path", "registry_path")
+    @field_validator("models_path", "registry_path", "tls_cert", "tls_key")
     @classmethod
     def _where(cls, path: str) -> str:
         return os.path.abspath(Path(path).expanduser()) if path else ""  # noqa: PTH100 - as for the home
@@ -210,6 +303,21 @@ class Settings(BaseSettings):
         return self.home / "admin.token"
 
     @property
+    def access_file(self) -> Path:
+        """Who may come in, for a gateway that nobody has spoken to yet: keys' digests, and members."""
+        return self.run_dir / "access.json"
+
+    @property
+    def secrets_file(self) -> Path:
+        """The keys that secrets in specs are sealed under."""
+        return self.home / "secrets.key"
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """Web origins whose pages may call."""
+        return frozenset(filter(None, map(str.strip, self.cors_origins.split(","))))
+
+    @property
     def models_dir(self) -> Path:
         return self.home / "models"
 
@@ -234,9 +342,14 @@ class Settings(BaseSettings):
         return tuple(Path(part).expanduser() for part in self.import_paths.split(os.pathsep) if part)
 
     @property
+    def webhook_names(self) -> frozenset[str]:
+        """Hosts that webhooks may be sent to whatever their address is."""
+        return _hosts(self.webhook_hosts)
+
+    @property
     def import_names(self) -> frozenset[str]:
         """Hosts that callers may have the server reach whatever their address is."""
-        return frozenset(filter(None, (host.strip(" []").rstrip(".").lower() for host in self.import_hosts.split(","))))
+        return _hosts(self.import_hosts)
 
     @property
     def transfers_dir(self) -> Path:
@@ -291,7 +404,11 @@ class Settings(BaseSettings):
     @property
     def url(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        return f"{'https' if self.tls_cert else 'http'}://{host}:{self.port}"
+
+
+def _hosts(text: str) -> frozenset[str]:
+    return frozenset(filter(None, (host.strip(" []").rstrip(".").lower() for host in text.split(","))))
 
 
 def _is_server(url: str) -> bool:

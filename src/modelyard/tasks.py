@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -26,7 +27,8 @@ def spawn(
     What it raises is logged with its traceback and given to ``on_error``, which is where the caller
     repairs or gives up; being cancelled is no error. The task stays referenced until it is done.
     """
-    task = asyncio.get_running_loop().create_task(coro, name=name)
+    # Not in the caller's context: it may go on long after the request that it was begun in.
+    task = asyncio.get_running_loop().create_task(coro, name=name, context=Context())
     _running.add(task)
 
     def finished(task: asyncio.Task[T]) -> None:

@@ -6,14 +6,15 @@ import asyncio
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 
 from modelyard.api.app import create_app
 from modelyard.api.context import Services
@@ -30,6 +31,7 @@ class Api:
     http: httpx2.AsyncClient
     services: Services
     home: Path
+    app: FastAPI
 
     async def deploy(self, name: str, spec: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
         """Deploy and wait for the end of the operation."""
@@ -69,15 +71,32 @@ class Api:
         return str((await self.get(f"/models/{name}/status"))["state"])
 
 
+# Applications that no test uses now: to make one takes a quarter of a second, and nothing of a test is in them but its
+# services.
+_idle: list[FastAPI] = []
+
+
+@contextmanager
+def _application(services: Services) -> Iterator[FastAPI]:
+    app = _idle.pop() if _idle else create_app(None)
+    app.state.services = services
+    try:
+        yield app
+    finally:
+        app.state.services = None
+        _idle.append(app)
+
+
 @asynccontextmanager
 async def serving(home: Path, **more: Any) -> AsyncIterator[Api]:
     # The sources of the tests are on this machine.
     settings = Settings(**{"home": home, "token": TOKEN, "import_hosts": "127.0.0.1", **more})
     async with control_plane(settings) as services:
-        transport = httpx2.ASGITransport(app=create_app(services), raise_app_exceptions=False)
-        headers = {"Authorization": f"Bearer {TOKEN}"}
-        async with httpx2.AsyncClient(transport=transport, base_url="http://test", headers=headers) as http:
-            yield Api(http, services, home)
+        with _application(services) as app:
+            transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+            headers = {"Authorization": f"Bearer {TOKEN}"}
+            async with httpx2.AsyncClient(transport=transport, base_url="http://test", headers=headers) as http:
+                yield Api(http, services, home, app)
 
 
 @pytest.fixture

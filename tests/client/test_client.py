@@ -29,11 +29,13 @@ from modelyard.client import (
     Unreachable,
     VersionConflict,
     aio,
+    aio_bulk,
     aio_models,
     aio_registry,
     aio_signing,
     aio_transfers,
     sync,
+    sync_bulk,
     sync_models,
     sync_registry,
     sync_signing,
@@ -103,7 +105,7 @@ def test_both_clients_have_the_same_methods_with_the_same_parameters() -> None:
         (sync.Modelyard, aio.AsyncModelyard), (sync_models.Models, aio_models.AsyncModels),
         (sync_registry.Registry, aio_registry.AsyncRegistry), (sync.Operations, aio.AsyncOperations),
         (sync.Namespaces, aio.AsyncNamespaces), (sync_signing.Keys, aio_signing.AsyncKeys),
-        (sync_transfers.Transfers, aio_transfers.AsyncTransfers),
+        (sync_transfers.Transfers, aio_transfers.AsyncTransfers), (sync_bulk.Bulk, aio_bulk.AsyncBulk),
     ):  # fmt: skip
         methods = {name: m for name, m in vars(one).items() if inspect.isfunction(m) and not name.startswith("_")}
         twins = {name: m for name, m in vars(other).items() if inspect.isfunction(m) and not name.startswith("_")}

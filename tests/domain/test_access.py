@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from modelyard.domain.access import (
     EVERYWHERE,
     PERMISSIONS,
+    Forbidden,
     Grant,
     Permission,
     Principal,
@@ -17,6 +19,7 @@ from modelyard.domain.access import (
     administrator,
     need_of,
 )
+from modelyard.domain.errors import NotFound
 
 
 def person(*grants: Grant, groups: frozenset[str] = frozenset()) -> Principal:
@@ -74,3 +77,28 @@ def test_a_model_of_groups_is_there_for_their_members_and_for_those_who_edit() -
 def test_who_lacks_a_permission_is_told_the_least_role_that_has_it() -> None:
     assert need_of(Permission.OPERATE) == "the role operator or a higher one"
     assert need_of(Permission.OVERSEE) == "an administrator of the whole installation"
+
+
+def test_the_table_of_roles_in_the_documentation_is_that_of_the_rules() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "administration.md").read_text()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    head = next(row for row in rows if row[0] == "role" and "oversee" in row)
+    assert head[1:] == [str(permission) for permission in Permission]
+    told = {row[0]: [cell == "yes" for cell in row[1:]] for row in rows[rows.index(head) + 2 :][: len(Role) + 1]}
+    wanted = {str(role): [permission in PERMISSIONS[role] for permission in Permission] for role in Role}
+    assert told == wanted | {"administrator of `*`": [True] * len(Permission)}
+
+
+def test_what_a_caller_may_not_know_of_is_not_there_and_the_rest_is_refused() -> None:
+    caller = person(Grant("vision", Role.VIEWER, ("wine-*",)))
+    caller.demand(Permission.READ, "vision", "wine-red")
+    for namespace, model, words in (
+        ("speech", "wine-red", "no namespace 'speech'"), ("vision", "digits", "no model 'digits'")
+    ):  # fmt: skip
+        with pytest.raises(NotFound, match=words):
+            caller.demand(Permission.OPERATE, namespace, model)
+    with pytest.raises(Forbidden, match="the role operator"):
+        caller.demand(Permission.OPERATE, "vision", "wine-red")
+    assert caller.may_some(Permission.READ, "vision")
+    assert not caller.may_some(Permission.OPERATE, "vision")
+    assert administrator("admin").sight is None

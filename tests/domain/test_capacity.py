@@ -168,6 +168,7 @@ def test_preempting_takes_only_what_it_may() -> None:
         (tenant("x", unused=unused, priority=1), set()),
         (tenant("x", priority=-1), {Preempt.LOWER_PRIORITY}),
         (tenant("x", priority=-1, pin=True), set()),
+        (replace(tenant("x", priority=-1, unused=unused), protected=True), set()),
         (tenant("x", priority=0), set()),
     ]
     for victim, allowed in cases:

@@ -81,6 +81,18 @@ async def test_requests_are_counted_once_each_and_their_time_in_all_instances(
     assert load["quiet"] <= time.monotonic() - ended + 0.1
 
 
+async def test_how_requests_were_answered_is_told_of_the_model_refusals_too(
+    http, channel, new_worker, name, make_route
+):
+    await channel.set(make_route(name, new_worker()))
+    await infer(http, name)
+    await infer(http, name, status=500)
+    await channel.set(make_route(name, state="stopped"))
+    await infer(http, name)
+    answered = (await channel.load(name))["answered"]
+    assert (answered["answers"], answered["errors"], sum(answered["buckets"])) == (3, 2, 2)
+
+
 async def test_a_request_that_its_first_instance_did_not_take_counts_once(http, channel, new_worker, name, make_route):
     gone, there = new_worker(), new_worker()
     await channel.set(make_route(name, gone, there))

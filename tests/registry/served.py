@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from modelyard.access.callers import Callers
 from modelyard.api import objects, problems
 from modelyard.api.app import PREFIX
 from modelyard.api.context import Services
@@ -32,7 +33,8 @@ class Served:
 
 def bytes_of(storage: Storage, cache: Cache | None = None, **more: Any) -> Services:
     """Services of which only those are there that the routes for bytes need."""
-    there = {"objects": Objects(storage, cache or Cache(Path("/nowhere"), storage)), "token": lambda: TOKEN, **more}
+    cache = cache or Cache(Path("/nowhere"), storage)
+    there = {"objects": Objects(storage, cache), "token": lambda: TOKEN, "callers": Callers(), **more}
     return Services(**{field.name: there.get(field.name) for field in fields(Services)})
 
 

@@ -27,9 +27,9 @@ from tests.store.changes import EPOCH, SPEC, after, asked, created, creation
 
 @pytest.fixture
 def small_disk() -> Iterator[Path]:
-    """A file system of 1 MiB (needs root, and the right to mount)."""
+    """A file system of 4 MiB (needs root, and the right to mount)."""
     folder = Path(tempfile.mkdtemp(prefix="my-", dir="/tmp"))
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True)
     if mounted.returncode:
         folder.rmdir()
         pytest.skip(f"cannot mount: {mounted.stderr.decode().strip()}")
@@ -69,7 +69,7 @@ async def test_a_full_disk_refuses_writes_keeps_reads_and_recovers(small_disk: P
 
 
 async def test_a_full_disk_from_the_start_is_said_so(small_disk: Path) -> None:
-    (small_disk / "ballast").write_bytes(b"x" * (2**20 - 8192))
+    (small_disk / "ballast").write_bytes(b"x" * (2**22 - 8192))
     with pytest.raises(Unavailable, match=r"state\.db"):
         await SqlStore.open(url_of(small_disk))
     (small_disk / "ballast").unlink()

@@ -192,7 +192,7 @@ async def test_after_that_it_takes_what_is_new(url: str) -> None:
     assert [o.kind for o in (await store.list_operations(OperationQuery(model="m0"))).items] == ["rollback", "deploy"]
     assert (await store.list_revisions(model.uid))[0].failure == failure
     quota = Quota(cpu=2.5, gpus=1)
-    assert (await store.set_quota("default", quota)).quota == quota
+    assert (await store.change_namespace("default", lambda n: replace(n, quota=quota))).quota == quota
     found = await store.get_namespace("default")
     assert found is not None
     assert found.quota == quota

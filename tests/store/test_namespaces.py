@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from modelyard.domain.errors import AlreadyExists, NotFound, Refused
@@ -42,8 +44,8 @@ async def test_a_quota_is_part_of_its_namespace_and_can_be_changed(store: SqlSto
     team = Namespace(name="team", created_at=EPOCH, quota=Quota(memory=2**30))
     await store.create_namespace(team)
     assert await store.get_namespace("team") == team
-    changed = await store.set_quota("team", Quota(cpu=1.5, gpus=0))
+    changed = await store.change_namespace("team", lambda n: replace(n, quota=Quota(cpu=1.5, gpus=0)))
     assert changed.quota == Quota(cpu=1.5, gpus=0)
     assert [n.quota for n in await store.list_namespaces()] == [Quota(), changed.quota]
     with pytest.raises(NotFound):
-        await store.set_quota("nobody", Quota())
+        await store.change_namespace("nobody", lambda n: n)

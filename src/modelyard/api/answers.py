@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
@@ -17,20 +17,25 @@ from modelyard.domain import operations
 from modelyard.domain import spec as wish
 from modelyard.domain.capacity import add_up
 from modelyard.domain.effects import FieldChange, needs_new_instances
+from modelyard.domain.features import FEATURES, feature
 from modelyard.domain.names import DEFAULT_NAMESPACE
+from modelyard.domain.scheduling import ModelSchedule
 from modelyard.domain.states import RunState, State, allowed_commands
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Around:
     """What is known of models beside themselves: the places in the queue of those that wait, and the version that
-    their source means by now where that is another one, and the arms of their traffic that do not serve, by their uid;
-    which sites are not heard of, by their id."""
+    their source means by now where that is another one, the arms of their traffic that do not serve, and their
+    schedules, by their uid;
+    which sites are not heard of, by their id; the uids of models that the caller may not know of."""
 
     places: Mapping[str, int] = field(default_factory=dict)
     newer: Mapping[str, str] = field(default_factory=dict)
     absences: Mapping[str, Absence] = field(default_factory=dict)
     idle_arms: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    schedules: Mapping[str, ModelSchedule] = field(default_factory=dict)
+    hidden: Collection[str] = ()
 
 
 NOTHING_AROUND: Final = Around()
@@ -68,16 +73,16 @@ def status_out(model: domain.Model, around: Around = NOTHING_AROUND) -> schemas.
         target_generation=status.target.generation,
         serving_generation=_current(model),
         last_transition=schemas.Transition.model_validate(status.transition, from_attributes=True),
-        conditions=_conditions(model, absence, around.idle_arms.get(model.uid, ())),
+        conditions=_conditions(model, absence, around),
         instances=[instance_out(i) for i in status.instances],
         instances_ready=sum(1 for i in status.instances if i.phase is domain.InstancePhase.READY),
         instances_desired=_desired(model),
         resource_allocation=_allocation(model),
         endpoints=_endpoints(model),
-        waiting=_waiting(status.waiting, around.places.get(model.uid)) if status.waiting else None,
+        waiting=_waiting(status.waiting, around.places.get(model.uid), around.hidden) if status.waiting else None,
         rollout=_rollout(status.rollout, model.spec.rollout) if status.rollout else None,
         scale=_scale(status.scale, model.spec) if status.scale else None,
-        preempted=_preempted(status.preempted) if status.preempted else None,
+        preempted=_preempted(status.preempted, around.hidden) if status.preempted else None,
         artifact=_artifact(model.spec.artifact, around.newer.get(model.uid)) if model.spec.artifact else None,
         released=_released(status.released) if status.released else None,
         failure=_failure(failure) if failure else None,
@@ -99,8 +104,11 @@ def _message(model: domain.Model, absence: Absence | None) -> str:
     return ready.message if ready is not None and ready.message else model.status.transition.message
 
 
-def _conditions(model: domain.Model, absence: Absence | None, idle_arms: Sequence[str]) -> list[schemas.Condition]:
+def _conditions(model: domain.Model, absence: Absence | None, around: Around) -> list[schemas.Condition]:
     found = [schemas.Condition.model_validate(c, from_attributes=True) for c in model.status.conditions]
+    schedule, idle_arms = around.schedules.get(model.uid), around.idle_arms.get(model.uid, ())
+    if schedule is not None and schedule.schedule.enabled:
+        found.append(_schedule_healthy(schedule))
     if idle_arms:
         message = f"{' and '.join(idle_arms)} of spec.traffic do not serve: their share stays with this model."
         since = model.updated_at
@@ -115,6 +123,18 @@ def _conditions(model: domain.Model, absence: Absence | None, idle_arms: Sequenc
     return found
 
 
+def _schedule_healthy(schedule: ModelSchedule) -> schemas.Condition:
+    failure, last = schedule.failure, schedule.last
+    if failure is None:
+        since = schedule.updated_at if last is None else max(last.at, schedule.updated_at)
+        message = "Its schedule acts as it should."
+        return schemas.Condition(type="ScheduleHealthy", status=True, reason="Active", message=message, since=since)
+    message = f"{failure.message} It is tried again at {failure.retry_at:%H:%M} UTC."
+    return schemas.Condition(
+        type="ScheduleHealthy", status=False, reason="ActionFailed", message=message, since=failure.at
+    )
+
+
 def _desired(model: domain.Model) -> int:
     """How many instances there should be now."""
     if model.desired is not RunState.RUNNING or model.status.state is State.IDLE:
@@ -122,14 +142,15 @@ def _desired(model: domain.Model) -> int:
     return model.spec.base if model.status.scale is None else model.status.scale.desired
 
 
-def _waiting(waiting: domain.Waiting, place: int | None) -> schemas.Waiting:
+def _waiting(waiting: domain.Waiting, place: int | None, hidden: Collection[str]) -> schemas.Waiting:
     return schemas.Waiting(
         since=waiting.since,
         reason=waiting.reason,
         message=waiting.message,
         place=place,
         kinds=kinds_out(waiting.kinds),
-        holders=refs_out(waiting.holders),
+        holders=refs_out(waiting.holders, hidden),
+        others=sum(ref.uid in hidden for ref in waiting.holders),
     )
 
 
@@ -168,16 +189,18 @@ def _scale(scale: domain.Scale, spec: wish.Spec) -> schemas.Scale:
     )
 
 
-def _preempted(preempted: domain.Preempted) -> schemas.Preempted:
-    return schemas.Preempted(by=ref_out(preempted.by), at=preempted.at)
+def _preempted(preempted: domain.Preempted, hidden: Collection[str]) -> schemas.Preempted:
+    by = None if preempted.by.uid in hidden else ref_out(preempted.by)
+    return schemas.Preempted(by=by, at=preempted.at)
 
 
 def ref_out(ref: domain.ModelRef) -> schemas.ModelRef:
     return schemas.ModelRef(namespace=ref.namespace, name=ref.name)
 
 
-def refs_out(refs: Iterable[domain.ModelRef]) -> list[schemas.ModelRef]:
-    return [ref_out(ref) for ref in refs]
+def refs_out(refs: Iterable[domain.ModelRef], hidden: Collection[str] = ()) -> list[schemas.ModelRef]:
+    """Those whose uids are not ``hidden``."""
+    return [ref_out(ref) for ref in refs if ref.uid not in hidden]
 
 
 def amount_out(amount: domain.Amount) -> schemas.Amount:
@@ -312,6 +335,7 @@ def operation_out(operation: operations.Operation) -> schemas.Operation:
         steps=[schemas.Step.model_validate(s, from_attributes=True) for s in operation.steps],
         result=dict(operation.result) if operation.result is not None else None,
         error=schemas.OperationError.model_validate(operation.error) if operation.error is not None else None,
+        warnings=list(operation.warnings),
     )
 
 
@@ -336,5 +360,6 @@ def namespace_out(namespace: domain.Namespace, usage: domain.Amount) -> schemas.
         created_at=namespace.created_at,
         quota=schemas.Quota.model_validate(namespace.quota, from_attributes=True),
         require_signature=namespace.require_signature,
+        features={name: feature(namespace.features, name) for name in FEATURES},
         usage=amount_out(usage),
     )

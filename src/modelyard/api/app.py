@@ -10,28 +10,36 @@ from fastapi_offline import FastAPIOffline
 
 from modelyard import __version__
 from modelyard.api import (
+    alerting,
+    alerts,
+    bulk,
     caching,
     contents,
     models,
     objects,
+    policies,
     problems,
     registry,
     schemas,
     signing,
     sites,
     system,
+    tenants,
     transfers,
 )
+from modelyard.api.audit import audit
+from modelyard.api.auditing import Audited
 from modelyard.api.context import Services
+from modelyard.api.urgency import InTurn, Precedence
 
 PREFIX = "/api/v1"
 
 _DESCRIPTION = """\
 Register, deploy, start, stop, update and observe machine-learning models.
 
-Every call needs the administrator token as a bearer token. Long requests answer 202 with an *operation*; wait for it
-with `/api/v1/operations/{operation}/wait`. Errors are RFC 9457 problems with a stable `code`. Inference is under
-`/v2` (Open Inference Protocol).
+Every call needs a bearer token: the administrator token, an API key or a token of the identity provider. Long requests
+answer 202 with an *operation*; wait for it with `/api/v1/operations/{operation}/wait`. Errors are RFC 9457 problems
+with a stable `code`; what a caller may not know of is answered 404. Inference is under `/v2` (Open Inference Protocol).
 """
 _PROBLEM: dict[str, Any] = {"model": schemas.ProblemBody, "content": {problems.MEDIA_TYPE: {}}}
 _RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -43,6 +51,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     412: {**_PROBLEM, "description": "If-Match did not match."},
     413: {**_PROBLEM, "description": "The body is too large."},
     422: {**_PROBLEM, "description": "Fields are wrong; all of them are named."},
+    429: {**_PROBLEM, "description": "More was asked than the key's rate allows; Retry-After says when to come again."},
     503: {**_PROBLEM, "description": "The store is not available."},
 }
 
@@ -58,16 +67,22 @@ def create_app(services: Services | None, *, max_body: int = 4 * 2**20) -> FastA
         generate_unique_id_function=_operation_id,
         responses=_RESPONSES,
     )
-    shared = (sites.namespaces, sites.capacity, sites.doctor, system.operations, system.events)
+    shared = (sites.namespaces, sites.capacity, sites.doctor, system.operations, system.events, bulk.bulk)
     stored = (contents.store, caching.cache, objects.objects, objects.cached, transfers.transfers)
-    for router in (*models.routers(), *registry.routers(), *signing.routers(), *stored, *shared):
+    who = tenants.routers()
+    told = (alerts.alerts, *alerting.routers(), *policies.routers())
+    for router in (*told, *models.routers(), *registry.routers(), *signing.routers(), *stored, *shared, *who):
         app.include_router(router, prefix=PREFIX)
+    app.include_router(audit, prefix=PREFIX)
     app.include_router(system.health)
     app.include_router(system.internal)
     app.state.services = services
     problems.install(app)
     app.add_middleware(problems.BodyLimit, limit=max_body, without=f"{PREFIX}{objects.PREFIX}/")
+    app.add_middleware(Audited)
     app.add_middleware(problems.RequestId)
+    app.state.precedence = precedence = Precedence()
+    app.add_middleware(InTurn, precedence=precedence)
     return app
 
 

@@ -4,29 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from enum import Enum
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, Header, Path, Query, Request, Response
 from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.security.base import SecurityBase
 from pydantic import BaseModel
 
+from modelyard.access.callers import Callers, bearer
+from modelyard.access.errors import NotAccepted
+from modelyard.access.secrets import SecretBox
 from modelyard.api import schemas
 from modelyard.api.answers import operation_out
 from modelyard.api.problems import Unauthorized
 from modelyard.backends.port import Backend
 from modelyard.control.absences import Absences
+from modelyard.control.alert_desk import AlertDesk
+from modelyard.control.auditing import AuditLog
+from modelyard.control.bulk import BulkService
 from modelyard.control.capacity import CapacityViews
 from modelyard.control.changes import ChangeFeed
 from modelyard.control.doctor import Doctor
+from modelyard.control.policies import PolicyDesk
 from modelyard.control.ports import Idempotency, Store
+from modelyard.control.schedule_service import ScheduleService
 from modelyard.control.service import Caller, ModelService
+from modelyard.control.tenants import Tenants
 from modelyard.control.traffic import TrafficBook
-from modelyard.domain.access import Forbidden, Permission, Principal, administrator, need_of
-from modelyard.domain.errors import InvalidRequest, NotFound, Problem
+from modelyard.domain.access import Permission, Principal, administrator
+from modelyard.domain.errors import InvalidRequest, Problem
 from modelyard.domain.names import DEFAULT_NAMESPACE
 from modelyard.domain.operations import Operation
 from modelyard.domain.spec import BackendName
@@ -41,14 +52,19 @@ from modelyard.registry.transfers import Transfers
 
 ADMIN = administrator("admin")
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """What the composition root hands to the API. ``token`` gives the administrator token as it is now."""
 
     store: Store
+    audit: AuditLog
     feed: ChangeFeed
     models: ModelService
+    bulk: BulkService
+    schedules: ScheduleService
     catalog: Catalog
     contents: Contents
     signatures: Signatures
@@ -60,9 +76,14 @@ class Services:
     absences: Absences
     traffic: TrafficBook
     doctor: Doctor
+    alerts: AlertDesk
+    policies: PolicyDesk
     backends: dict[BackendName, Backend]
     metrics: ControlMetrics
     token: Callable[[], str]
+    callers: Callers
+    secrets: SecretBox
+    tenants: Tenants
     clock: Callable[[], datetime]
 
 
@@ -72,79 +93,132 @@ def services_of(request: Request) -> Services:
     return found
 
 
-def identify(request: Request) -> Principal | None:
-    """Who the request's bearer token belongs to, or None."""
-    token = services_of(request).token()
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    if not token or scheme.lower() != "bearer":
+async def identify(request: Request) -> Principal | None:
+    """Who the request's credentials belong to; None: it shows none.
+
+    Raises:
+        Unauthorized: they are nobody's, and why; never quoting them.
+    """
+    header = request.headers.get("authorization")
+    if header is None:
         return None
-    return ADMIN if hmac.compare_digest(given.strip().encode("latin-1"), token.encode()) else None
+    services, shown = services_of(request), header.encode("latin-1")
+    token = services.token().encode()
+    if token and hmac.compare_digest(bearer(shown).encode(), token):
+        return ADMIN
+    found = services.callers.known(shown)
+    if found is None:
+        try:
+            found = await services.callers.identify(shown)
+        except NotAccepted as error:
+            raise Unauthorized(error.message) from None
+    return found.caller
+
+
+async def authenticate(request: Request) -> Principal:
+    """Who asks, found out and counted once a request. Raises Unauthorized, RateLimited."""
+    found: Principal | None = getattr(request.state, "principal", None)
+    if found is None:
+        found = await identify(request)
+        if found is None:
+            raise Unauthorized
+        callers = services_of(request).callers
+        known = callers.known(request.headers["authorization"].encode("latin-1"))
+        if known is not None:
+            callers.count(known)
+        request.state.principal = found
+    return found
 
 
 def caller_of(request: Request) -> Principal:
-    """Who asks, found out once a request. Raises Unauthorized."""
-    found: Principal | None = getattr(request.state, "principal", None)
-    if found is not None:
-        return found
-    found = identify(request)
-    if found is None:
-        if "authorization" not in request.headers:
-            raise Unauthorized
-        raise Unauthorized("This token is not valid; the administrator token is in $MODELYARD_HOME/admin.token.")
-    request.state.principal = found
+    """Who asks, on a route that needs anything (:class:`Needs`)."""
+    found = request.state.principal
+    assert isinstance(found, Principal)
     return found
+
+
+async def somebody(request: Request) -> Principal | None:
+    """Who asks; None: nobody that is known."""
+    try:
+        return await identify(request)
+    except Unauthorized:
+        return None
+
+
+async def while_allowed(request: Request, stream: AsyncGenerator[T]) -> AsyncGenerator[T]:
+    """``stream`` until its reader's credentials end or stand for something else: it may ask anew then."""
+    reader = caller_of(request)
+    async with aclosing(stream):
+        async for item in stream:
+            if await somebody(request) != reader:
+                return
+            yield item
+
+
+def demand_some(caller: Principal, permission: Permission, namespace: str) -> None:
+    """Raises NotFound or Forbidden where the caller has it for no model of the namespace."""
+    if not caller.may_some(permission, namespace):
+        caller.demand(permission, namespace)
+        caller.refuse(permission, namespace)
+
+
+class Reach(Enum):
+    """Where a permission has to be held."""
+
+    EXACT = "exact"  # in the namespace of the path, for the model that it names if it names one, else for all
+    SOME = "some"  # in the namespace of the path, for any model; the route then looks at each
+    SOMEWHERE = "somewhere"  # in any namespace; the route then looks at each
 
 
 class Needs(SecurityBase):
     """Gives the services to those who hold ``permission``: in the namespace that the path names (the default one in
-    the short form) and for the model that it names, or, with ``somewhere``, in any: what the route then shows or
-    touches it holds against the caller itself. None: to everyone who has shown who it is. For others the call
+    the short form) and for the model that it names. With another ``reach`` what the route then shows or touches it
+    holds against the caller itself. A permission of None: to everyone who has shown who it is. For others the call
     ends here.
 
     One dependency for both, and a coroutine: each further one costs every request its resolution, a
     plain function even a hop to a thread.
     """
 
-    def __init__(self, permission: Permission | None, *, somewhere: bool = False) -> None:
+    def __init__(self, permission: Permission | None, reach: Reach = Reach.EXACT) -> None:
         self.permission = permission
-        self.somewhere = somewhere
-        self.model = HTTPBearerModel(description="The administrator token ($MODELYARD_HOME/admin.token).")
+        self.reach = reach
+        self.model = HTTPBearerModel(
+            description="The administrator token ($MODELYARD_HOME/admin.token), an API key, or a token of the identity "
+            "provider."
+        )
         self.scheme_name = "BearerToken"
 
     async def __call__(self, request: Request) -> Services:
-        caller, permission = caller_of(request), self.permission
+        caller, permission = await authenticate(request), self.permission
         if permission is None:
             return services_of(request)
         namespace = request.path_params.get("namespace", DEFAULT_NAMESPACE)
-        name = request.path_params.get("name")
-        if self.somewhere or permission is Permission.OVERSEE:
-            allowed = caller.may_somewhere(permission)
+        # What only administrators touch is of no one model, whatever its name.
+        name = None if permission is Permission.ADMINISTER else request.path_params.get("name")
+        if self.reach is not Reach.SOMEWHERE and permission is not Permission.OVERSEE:
+            # For the record of who did what: the short form does not say it.
+            request.state.namespace = namespace
+        if self.reach is Reach.SOMEWHERE or permission is Permission.OVERSEE:
+            if not caller.may_somewhere(permission):
+                caller.refuse(permission)
+        elif self.reach is Reach.SOME:
+            demand_some(caller, permission, namespace)
         else:
-            allowed = caller.may(permission, namespace, name)
-        if not allowed:
-            raise self._refusal(caller, permission, namespace, name)
+            caller.demand(permission, namespace, name)
         return services_of(request)
-
-    def _refusal(
-        self, caller: Principal, permission: Permission, namespace: str, name: str | None
-    ) -> NotFound | Forbidden:
-        """As much of it as the caller may know."""
-        if self.somewhere or permission is Permission.OVERSEE:
-            return Forbidden(f"{caller.name} may not do this: it needs {need_of(permission)}.")
-        if not caller.knows(namespace):
-            return NotFound(f"There is no namespace {namespace!r}.")
-        if name is not None and not caller.may(Permission.READ, namespace, name):
-            return NotFound(f"There is no model {name!r} in namespace {namespace!r}.")
-        return Forbidden(f"{caller.name} may not do this in namespace {namespace!r}: it needs {need_of(permission)}.")
 
 
 Known = Annotated[Services, Depends(Needs(None))]
 ToRead = Annotated[Services, Depends(Needs(Permission.READ))]
-ToReadSomewhere = Annotated[Services, Depends(Needs(Permission.READ, somewhere=True))]
+ToReadSome = Annotated[Services, Depends(Needs(Permission.READ, Reach.SOME))]
+ToReadSomewhere = Annotated[Services, Depends(Needs(Permission.READ, Reach.SOMEWHERE))]
 ToOperate = Annotated[Services, Depends(Needs(Permission.OPERATE))]
-ToOperateSomewhere = Annotated[Services, Depends(Needs(Permission.OPERATE, somewhere=True))]
+ToOperateSome = Annotated[Services, Depends(Needs(Permission.OPERATE, Reach.SOME))]
+ToOperateSomewhere = Annotated[Services, Depends(Needs(Permission.OPERATE, Reach.SOMEWHERE))]
 ToEdit = Annotated[Services, Depends(Needs(Permission.EDIT))]
-ToEditSomewhere = Annotated[Services, Depends(Needs(Permission.EDIT, somewhere=True))]
+ToEditSome = Annotated[Services, Depends(Needs(Permission.EDIT, Reach.SOME))]
+ToEditSomewhere = Annotated[Services, Depends(Needs(Permission.EDIT, Reach.SOMEWHERE))]
 ToAdminister = Annotated[Services, Depends(Needs(Permission.ADMINISTER))]
 ToOversee = Annotated[Services, Depends(Needs(Permission.OVERSEE))]
 
@@ -158,7 +232,7 @@ async def _guards(
         str | None, Header(max_length=255, description="A repeated request with the same key is carried out once.")
     ] = None,
 ) -> Caller:
-    principal = caller_of(request)
+    principal = await authenticate(request)
     actor = principal.name
     idempotency = None
     if idempotency_key is not None:
@@ -167,7 +241,7 @@ async def _guards(
         digest.update(await request.body())
         scope = f"{actor} {request.method} {request.url.path}"
         idempotency = Idempotency(scope=scope, key=idempotency_key, fingerprint=digest.hexdigest())
-    return Caller(actor=actor, if_match=_version(if_match), idempotency=idempotency)
+    return Caller(actor=actor, if_match=_version(if_match), idempotency=idempotency, principal=principal)
 
 
 def _version(if_match: str | None) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 
 from modelyard.api import schemas
 from modelyard.api.answers import Around, amount_out, change_out, kinds_out, operation_out, ref_out, refs_out
@@ -13,27 +13,57 @@ from modelyard.control.doctor import Cleared
 from modelyard.control.forecast import Forecast
 from modelyard.control.service import Bulk
 from modelyard.control.traffic import idle_arms
+from modelyard.domain.access import Principal
 from modelyard.domain.capacity import Device, Ledger
 from modelyard.domain.errors import Refused
-from modelyard.domain.model import Model
+from modelyard.domain.model import Model, ModelRef
 from modelyard.domain.shortage import Shortage
 from modelyard.domain.states import State
 
 
-async def around(services: Services, models: Collection[Model]) -> Around:
+async def around(services: Services, models: Collection[Model], viewer: Principal | None) -> Around:
     """What is beside ``models``: the places in the queue of those that wait, the versions that their sources mean by
-    now, and whether their sites are heard of. What matters to none of them is not asked for."""
+    now, whether their sites are heard of, and which others their statuses name that the ``viewer`` may not know of.
+    What matters to none of them is not asked for."""
     waiting = [m.uid for m in models if m.status.state is State.QUEUED and m.status.waiting is not None]
     places = await services.capacity.places(waiting) if waiting else {}
     newer = await services.models.newer([m for m in models if m.spec.artifact is not None])
     return Around(
         places=places, newer=newer, absences=await services.absences.of(models),
         idle_arms=await idle_arms(services.store, models),
+        schedules=await services.schedules.of(models),
+        hidden=await hidden(services, viewer, _named(models)),
     )  # fmt: skip
 
 
-def site_out(site: SiteCapacity) -> schemas.SiteCapacity:
+def _named(models: Iterable[Model]) -> Iterator[ModelRef]:
+    """The other models that statuses name."""
+    for model in models:
+        if model.status.waiting is not None:
+            yield from model.status.waiting.holders
+        if model.status.preempted is not None:
+            yield model.status.preempted.by
+
+
+async def hidden(services: Services, viewer: Principal | None, refs: Iterable[ModelRef]) -> frozenset[str]:
+    """The uids of those that the ``viewer`` (None: sees all) may not know of."""
+    if viewer is None or viewer.sight is None:
+        return frozenset()
+    found = set()
+    for ref in set(refs):
+        # Of most the reference tells enough.
+        groups = await services.store.groups_of(ref.uid) if ref.private else ()
+        if not viewer.sees(ref.namespace, ref.name, groups):
+            found.add(ref.uid)
+    return frozenset(found)
+
+
+async def site_out(services: Services, site: SiteCapacity, viewer: Principal) -> schemas.SiteCapacity:
+    """As the ``viewer`` may see it: of what others hold the amount, and where they stand in the queue."""
     ledger = site.ledger
+    refs = [holding.ref for holding in ledger.holdings]
+    refs += [ref for queued in site.queue for ref in (queued.ref, *queued.waiting.holders)]
+    unseen = await hidden(services, viewer, refs)
     holdings = [
         schemas.Holding(
             namespace=h.ref.namespace,
@@ -44,33 +74,37 @@ def site_out(site: SiteCapacity) -> schemas.SiteCapacity:
             devices=list(h.devices),
         )
         for h in sorted(ledger.holdings, key=lambda h: (h.ref.namespace, h.ref.name, h.instance))
+        if h.ref.uid not in unseen
     ]
     return schemas.SiteCapacity(
         site=site.site,
         inventory=schemas.Inventory(
             cpu=ledger.inventory.cpu,
             memory=ledger.inventory.memory,
-            devices=[_device(device, ledger) for device in ledger.inventory.devices],
+            devices=[_device(device, ledger, unseen) for device in ledger.inventory.devices],
         ),
         held=amount_out(ledger.held),
         free=amount_out(ledger.free.at_least_nothing()),
         holdings=holdings,
-        queue=[_queued(queued) for queued in site.queue],
+        other_holdings=len(ledger.holdings) - len(holdings),
+        queue=[_queued(queued, unseen) for queued in site.queue if queued.ref.uid not in unseen],
+        others_queued=sum(queued.ref.uid in unseen for queued in site.queue),
     )
 
 
-def _device(device: Device, ledger: Ledger) -> schemas.Device:
+def _device(device: Device, ledger: Ledger, unseen: Collection[str]) -> schemas.Device:
     holder = next((h.ref for h in ledger.holdings if device.id in h.devices), None)
     return schemas.Device(
         id=device.id,
         kind=device.kind,
         name=device.name,
         memory=device.memory,
-        holder=None if holder is None else ref_out(holder),
+        held=holder is not None,
+        holder=None if holder is None or holder.uid in unseen else ref_out(holder),
     )
 
 
-def _queued(queued: Queued) -> schemas.Queued:
+def _queued(queued: Queued, unseen: Collection[str]) -> schemas.Queued:
     return schemas.Queued(
         place=queued.place,
         namespace=queued.ref.namespace,
@@ -81,32 +115,36 @@ def _queued(queued: Queued) -> schemas.Queued:
         since=queued.waiting.since,
         reason=queued.waiting.reason,
         message=queued.waiting.message,
-        holders=refs_out(queued.waiting.holders),
+        holders=refs_out(queued.waiting.holders, unseen),
     )
 
 
-def forecast_out(forecast: Forecast) -> schemas.Forecast:
+async def forecast_out(services: Services, forecast: Forecast, viewer: Principal | None) -> schemas.Forecast:
+    """As the ``viewer`` may see it."""
+    refs = {*forecast.must_stop, *forecast.would_preempt, *(forecast.waiting.holders if forecast.waiting else ())}
+    unseen = await hidden(services, viewer, refs)
     return schemas.Forecast(
         fits=forecast.fits,
         each=amount_out(forecast.each),
         count=forecast.count,
         free=amount_out(forecast.free.at_least_nothing()),
-        waiting=_shortage(forecast.waiting) if forecast.waiting else None,
+        waiting=_shortage(forecast.waiting, unseen) if forecast.waiting else None,
         place=forecast.place,
-        must_stop=refs_out(forecast.must_stop),
-        would_preempt=refs_out(forecast.would_preempt),
+        must_stop=refs_out(forecast.must_stop, unseen),
+        would_preempt=refs_out(forecast.would_preempt, unseen),
+        others=len(unseen),
         strategy=forecast.strategy,
         changes=[change_out(change) for change in forecast.changes],
         needs_acknowledgement=forecast.needs_acknowledgement,
     )
 
 
-def _shortage(shortage: Shortage) -> schemas.Shortage:
+def _shortage(shortage: Shortage, unseen: Collection[str]) -> schemas.Shortage:
     return schemas.Shortage(
         reason=shortage.reason,
         message=shortage.message,
         kinds=kinds_out(shortage.kinds),
-        holders=refs_out(shortage.holders),
+        holders=refs_out(shortage.holders, unseen),
     )
 
 

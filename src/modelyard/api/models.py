@@ -5,12 +5,13 @@ Annotations are evaluated here (no ``from __future__ import annotations``): Fast
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from modelyard.api import rollouts, schemas, traffic, views
+from modelyard.api import policies, rollouts, schedules, schemas, traffic, views
 from modelyard.api.answers import model_out
 from modelyard.api.context import (
     CallerDep,
@@ -23,25 +24,36 @@ from modelyard.api.context import (
     Services,
     Timeout,
     ToEdit,
+    ToEditSome,
     ToOperate,
+    ToOperateSome,
     ToOperateSomewhere,
     ToRead,
+    ToReadSome,
     ToReadSomewhere,
     accepted,
     answer,
+    caller_of,
+    demand_some,
 )
 from modelyard.api.ledgers import around, forecast_out, stopped_out
 from modelyard.api.salvage import read_spec
+from modelyard.api.sealing import sealing
 from modelyard.api.sources import with_source
 from modelyard.api.translate import labels_in, patched, spec_in
+from modelyard.api.urgency import Precedence
 from modelyard.control.ports import ModelQuery
 from modelyard.control.service import Caller
+from modelyard.domain.access import Permission, Principal
 from modelyard.domain.errors import InvalidRequest, NotFound, Problem
 from modelyard.domain.model import Model, StopMode
 from modelyard.domain.names import DEFAULT_NAMESPACE
 from modelyard.domain.spec import Engine, Spec
 from modelyard.domain.states import State
 
+Override = Annotated[
+    bool, Query(description="Though a policy protects it: for those who may override that, with a reason.")
+]
 _DONE: dict[int | str, dict[str, Any]] = {
     200: {"model": schemas.Operation, "description": "There is nothing to wait for."}
 }
@@ -87,21 +99,24 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
         "", status_code=202, response_model=schemas.Operation, responses=_DONE_OR_DRY, summary="Deploy a model"
     )
     async def create(
-        body: schemas.CreateModel, ns: Namespace, caller: CallerDep, services: ToEdit, dry_run: DryRun = False
+        body: schemas.CreateModel, ns: Namespace, caller: CallerDep, services: ToEditSome, dry_run: DryRun = False
     ) -> Response:
         caller = replace(caller, reason=body.reason)
         wish, artifact, unresolved = await with_source(body.spec, ns, services.models)
-        spec, misspelt = spec_in(wish)
+        spec, misspelt = spec_in(wish, sealing(services.secrets, ns))
         spec, found = replace(spec, artifact=artifact), unresolved + misspelt
         if dry_run:
-            return answer(forecast_out(await services.models.forecast_create(ns, body.name, spec, body.desired, found)))
+            forecast = await services.models.forecast_create(ns, body.name, spec, body.desired, caller.principal, found)
+            return answer(await forecast_out(services, forecast, caller.principal))
         operation = await services.models.create(ns, body.name, spec, body.desired, caller, found)
         return accepted(operation)
 
     @router.get("/{name}", response_model=schemas.Model, summary="One model")
-    async def get(name: ModelName, ns: Namespace, services: ToRead) -> Response:
-        model = await services.models.get(ns, name)
-        return answer(model_out(model, await around(services, [model])), headers={"ETag": f'"{model.version}"'})
+    async def get(name: ModelName, ns: Namespace, services: ToRead, request: Request) -> Response:
+        viewer = caller_of(request)
+        model = await services.models.get(ns, name, viewer)
+        beside = await around(services, [model], viewer)
+        return answer(model_out(model, beside), headers={"ETag": f'"{model.version}"'})
 
     @router.put(
         "/{name}", status_code=202, response_model=schemas.Operation, responses=_DONE_OR_DRY,
@@ -117,11 +132,12 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
     ) -> Response:
         document = body.spec.model_dump(exclude_unset=True)
 
-        async def revise(_: Model) -> Spec:
-            return await read_spec(document, ns, services.models)
+        async def revise(model: Model) -> Spec:
+            return await read_spec(document, ns, services.models, sealing(services.secrets, ns, model.spec))
 
         if dry_run:
-            return answer(forecast_out(await services.models.forecast_update(ns, name, revise)))
+            forecast = await services.models.forecast_update(ns, name, revise, caller.principal)
+            return answer(await forecast_out(services, forecast, caller.principal))
         caller = replace(caller, reason=body.reason)
         operation = await services.models.update(ns, name, revise, caller, acknowledge_restart=body.acknowledge_restart)
         return accepted(operation)
@@ -142,10 +158,12 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
         async def revise(model: Model) -> Spec:
             # An alias may point elsewhere by now; only who names the source asks for that.
             before = None if "source" in body.spec else model.spec
-            return await read_spec(patched(model.spec, body.spec), ns, services.models, before)
+            seal = sealing(services.secrets, ns, model.spec)
+            return await read_spec(patched(model.spec, body.spec), ns, services.models, seal, before)
 
         if dry_run:
-            return answer(forecast_out(await services.models.forecast_update(ns, name, revise)))
+            forecast = await services.models.forecast_update(ns, name, revise, caller.principal)
+            return answer(await forecast_out(services, forecast, caller.principal))
         caller = replace(caller, reason=body.reason)
         operation = await services.models.update(ns, name, revise, caller, acknowledge_restart=body.acknowledge_restart)
         return accepted(operation)
@@ -156,10 +174,11 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
     )  # fmt: skip
     async def delete(
         name: ModelName, ns: Namespace, caller: CallerDep, services: ToEdit,
-        force: Force = False, timeout: Timeout = 30.0, reason: Reason = "",
+        force: Force = False, timeout: Timeout = 30.0, reason: Reason = "", override: Override = False,
     ) -> Response:  # fmt: skip
         mode = StopMode.FORCE if force else StopMode.DRAIN
-        operation = await services.models.delete(ns, name, mode, timeout, replace(caller, reason=reason))
+        caller = replace(caller, reason=reason, override=override)
+        operation = await services.models.delete(ns, name, mode, timeout, caller)
         return accepted(operation)
 
     @router.post(
@@ -172,7 +191,8 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
     ) -> Response:  # fmt: skip
         """Where it does not fit it is `queued`, and its status says why."""
         if dry_run:
-            return answer(forecast_out(await services.models.forecast_start(ns, name)))
+            forecast = await services.models.forecast_start(ns, name, caller.principal)
+            return answer(await forecast_out(services, forecast, caller.principal))
         body = body or schemas.StartModel()
         caller = replace(caller, reason=body.reason)
         operation = await services.models.start(ns, name, caller, restore_autoscaling=body.restore_autoscaling)
@@ -188,7 +208,8 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
         """Always taken, in every state but `deleting`. Done when it is verified that nothing is left."""
         body = body or schemas.StopModel()
         mode = StopMode.DRAIN if body.graceful else StopMode.FORCE
-        operation = await services.models.stop(ns, name, mode, body.timeout, replace(caller, reason=body.reason))
+        caller = replace(caller, reason=body.reason, override=body.override)
+        operation = await services.models.stop(ns, name, mode, body.timeout, caller)
         return accepted(operation)
 
     @router.post(
@@ -205,6 +226,8 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
     rollouts.add(router, namespace)
     views.add(router, namespace)
     traffic.add(router, namespace)
+    policies.add(router, namespace)
+    schedules.add(router, namespace)
     return router
 
 
@@ -219,62 +242,73 @@ def plural_router() -> APIRouter:
         summary="Models of the default namespace, or of all",
     )
     async def list_default(
-        query: Annotated[ModelQuery, Depends(_query)], services: ToReadSomewhere,
+        query: Annotated[ModelQuery, Depends(_query)], services: ToReadSomewhere, request: Request,
         all_namespaces: Annotated[bool, Query(description="Models of every namespace.")] = False,
     ) -> Response:  # fmt: skip
-        return await _list(services, replace(query, namespace=None if all_namespaces else DEFAULT_NAMESPACE))
+        if not all_namespaces:
+            demand_some(caller_of(request), Permission.READ, DEFAULT_NAMESPACE)
+        namespace = None if all_namespaces else DEFAULT_NAMESPACE
+        return await _list(services, replace(query, namespace=namespace), caller_of(request))
 
     @router.get(
         "/namespaces/{namespace}/models", response_model=schemas.Page[schemas.Model], tags=["models by namespace"],
         summary="Models of a namespace",
     )  # fmt: skip
     async def list_in_namespace(
-        namespace: str, query: Annotated[ModelQuery, Depends(_query)], services: ToRead
+        namespace: str, query: Annotated[ModelQuery, Depends(_query)], services: ToReadSome, request: Request
     ) -> Response:
         if await services.store.get_namespace(namespace) is None:
             raise NotFound(f"There is no namespace {namespace!r}.")
-        return await _list(services, replace(query, namespace=namespace))
+        return await _list(services, replace(query, namespace=namespace), caller_of(request))
 
     @router.post(
         "/models/stop", status_code=202, response_model=schemas.Items[schemas.Stopped], tags=["models"],
         summary="Stop many models of the default namespace, or of all",
     )  # fmt: skip
     async def stop_many_default(
-        body: schemas.StopModels, caller: CallerDep, services: ToOperateSomewhere,
+        request: Request, body: schemas.StopModels, caller: CallerDep, services: ToOperateSomewhere,
         all_namespaces: Annotated[bool, Query(description="Models of every namespace.")] = False,
     ) -> Response:  # fmt: skip
-        return await _stop_many(services, None if all_namespaces else DEFAULT_NAMESPACE, body, caller)
+        if not all_namespaces and caller.principal is not None:
+            demand_some(caller.principal, Permission.OPERATE, DEFAULT_NAMESPACE)
+        return await _stop_many(request, services, None if all_namespaces else DEFAULT_NAMESPACE, body, caller)
 
     @router.post(
         "/namespaces/{namespace}/models/stop", status_code=202, response_model=schemas.Items[schemas.Stopped],
         tags=["models by namespace"], summary="Stop many models of a namespace",
     )  # fmt: skip
     async def stop_many_in_namespace(
-        namespace: str, body: schemas.StopModels, caller: CallerDep, services: ToOperate
+        request: Request, namespace: str, body: schemas.StopModels, caller: CallerDep, services: ToOperateSome
     ) -> Response:
         if await services.store.get_namespace(namespace) is None:
             raise NotFound(f"There is no namespace {namespace!r}.")
-        return await _stop_many(services, namespace, body, caller)
+        return await _stop_many(request, services, namespace, body, caller)
 
     return router
 
 
-async def _list(services: Services, query: ModelQuery) -> Response:
-    page = await services.store.list_models(query)
-    beside = await around(services, page.items)
+async def _list(services: Services, query: ModelQuery, viewer: Principal) -> Response:
+    page = await services.store.list_models(replace(query, sight=viewer.sight))
+    beside = await around(services, page.items, viewer)
     models = [model_out(m, beside) for m in page.items]
     return answer(schemas.Page[schemas.Model](items=models, next_page_token=page.next_page_token))
 
 
-async def _stop_many(services: Services, namespace: str | None, body: schemas.StopModels, caller: Caller) -> Response:
+async def _stop_many(
+    request: Request, services: Services, namespace: str | None, body: schemas.StopModels, caller: Caller
+) -> Response:
     """Each model has an answer of its own: one that cannot be stopped keeps no other from it."""
     if bool(body.names) + bool(body.labels) + body.all != 1:
         message = "Say which models to stop: names, labels or all, and only one of these."
         raise InvalidRequest([Problem("", "required", message)])
     mode = StopMode.DRAIN if body.graceful else StopMode.FORCE
     # A key and an ETag are those of one operation; a stop asked for twice is one stop anyway.
-    caller = Caller(actor=caller.actor, reason=body.reason)
-    stopped = await services.models.stop_many(namespace, body.names, body.labels, mode, body.timeout, caller)
+    caller = Caller(
+        actor=caller.actor, reason=body.reason, principal=caller.principal, override=body.override
+    )  # fmt: skip
+    precedence: Precedence = request.app.state.precedence
+    with precedence.first() if body.all and mode is StopMode.FORCE else nullcontext():
+        stopped = await services.models.stop_many(namespace, body.names, body.labels, mode, body.timeout, caller)
     return answer(schemas.Items[schemas.Stopped](items=[stopped_out(one) for one in stopped]), 202)
 
 

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from modelyard.access.limits import RateLimited
 from modelyard.api.salvage import all_problems
 from modelyard.api.translate import field_problem
 from modelyard.domain.errors import InvalidRequest, ModelyardError, Problem
@@ -22,6 +23,10 @@ log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 REQUEST_ID = "x-request-id"
+# No page of another origin shows ours in a frame, where clicks could be stolen.
+_FRAMES = (b"content-security-policy", b"frame-ancestors 'self'")
+# Answers are for who has shown who it is, and for now.
+_NO_STORE = (b"cache-control", b"no-store")
 
 _CODES = {
     400: "bad_request",
@@ -59,6 +64,8 @@ def problem(
     extra: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
+    # For the record of who did what.
+    request.scope["problem"] = code
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": title,
@@ -81,6 +88,8 @@ async def _on_modelyard_error(request: Request, error: Exception) -> Response:
         headers["WWW-Authenticate"] = "Bearer"
     if error.http_status == 503:
         headers["Retry-After"] = "1"
+    if isinstance(error, RateLimited):
+        headers["Retry-After"] = str(error.retry_after)
     errors = error.problems if isinstance(error, InvalidRequest) else ()
     return problem(
         request, error.http_status, error.code, error.title, error.message, errors, dict(error.extra), headers
@@ -168,7 +177,8 @@ class BodyLimit:
 
 
 class RequestId:
-    """Gives each request an id (the gateway's, which checked it, or a new one) and returns it in the answer."""
+    """Gives each request an id (the gateway's, which checked it, or a new one) and returns it in the answer, with what
+    keeps browsers from misusing the answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -183,10 +193,10 @@ class RequestId:
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {
-                    **message,
-                    "headers": [*message["headers"], (REQUEST_ID.encode(), request_id.encode("latin-1"))],
-                }
+                headers = [*message["headers"], (REQUEST_ID.encode(), request_id.encode("latin-1")), _FRAMES]
+                if not any(name == _NO_STORE[0] for name, _ in message["headers"]):
+                    headers.append(_NO_STORE)
+                message = {**message, "headers": headers}
             await send(message)
 
         await self._app(scope, receive, send_with_id)

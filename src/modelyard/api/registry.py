@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from modelyard.api import aliases, caching, contents, schemas, signing, transfers
 from modelyard.api.context import (
@@ -17,10 +17,14 @@ from modelyard.api.context import (
     Reason,
     Services,
     ToEdit,
+    ToEditSome,
     ToRead,
+    ToReadSome,
     ToReadSomewhere,
     answer,
     by,
+    caller_of,
+    demand_some,
 )
 from modelyard.api.registered import (
     about_in,
@@ -34,6 +38,7 @@ from modelyard.api.registered import (
     version_with_card_out,
 )
 from modelyard.api.translate import duration_in, labels_in
+from modelyard.domain.access import Permission, Principal
 from modelyard.domain.errors import NotFound
 from modelyard.domain.names import DEFAULT_NAMESPACE
 from modelyard.domain.registering import GRACE
@@ -85,8 +90,10 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
 
     @router.post("", status_code=201, response_model=schemas.RegisteredModel, summary="Register a model")
     async def create(
-        body: schemas.CreateRegisteredModel, ns: Namespace, caller: CallerDep, services: ToEdit
+        body: schemas.CreateRegisteredModel, ns: Namespace, caller: CallerDep, services: ToEditSome
     ) -> Response:
+        if caller.principal is not None:
+            caller.principal.demand(Permission.EDIT, ns, body.name)
         made = await services.catalog.register(ns, body.name, about_in(body), by(caller, body.reason))
         return _model(made, 201)
 
@@ -243,26 +250,31 @@ def plural_router() -> APIRouter:
     )  # fmt: skip
     async def list_default(
         query: Annotated[RegisteredModelQuery, Depends(_query)], services: ToReadSomewhere,
+        request: Request,
         all_namespaces: Annotated[bool, Query(description="Those of every namespace.")] = False,
     ) -> Response:  # fmt: skip
-        return await _list(services, replace(query, namespace=None if all_namespaces else DEFAULT_NAMESPACE))
+        caller = caller_of(request)
+        if not all_namespaces:
+            demand_some(caller, Permission.READ, DEFAULT_NAMESPACE)
+        namespace = None if all_namespaces else DEFAULT_NAMESPACE
+        return await _list(services, replace(query, namespace=namespace), caller)
 
     @router.get(
         "/namespaces/{namespace}/registry/models", response_model=schemas.Page[schemas.RegisteredModel],
         tags=["registry by namespace"], summary="Registered models of a namespace",
     )  # fmt: skip
     async def list_in_namespace(
-        namespace: str, query: Annotated[RegisteredModelQuery, Depends(_query)], services: ToRead
+        namespace: str, query: Annotated[RegisteredModelQuery, Depends(_query)], services: ToReadSome, request: Request
     ) -> Response:
         if await services.store.get_namespace(namespace) is None:
             raise NotFound(f"There is no namespace {namespace!r}.")
-        return await _list(services, replace(query, namespace=namespace))
+        return await _list(services, replace(query, namespace=namespace), caller_of(request))
 
     return router
 
 
-async def _list(services: Services, query: RegisteredModelQuery) -> Response:
-    page = await services.catalog.list(query)
+async def _list(services: Services, query: RegisteredModelQuery, viewer: Principal) -> Response:
+    page = await services.catalog.list(replace(query, sight=viewer.sight))
     items = [model_out(model) for model in page.items]
     return answer(schemas.Page[schemas.RegisteredModel](items=items, next_page_token=page.next_page_token))
 

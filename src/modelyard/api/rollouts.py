@@ -11,7 +11,8 @@ from fastapi import APIRouter, Depends, Path, Response
 
 from modelyard.api import schemas
 from modelyard.api.answers import status_out
-from modelyard.api.context import CallerDep, Force, ModelName, Reason, Timeout, ToOperate, accepted, answer
+from modelyard.api.context import CallerDep, Force, ModelName, Reason, Services, Timeout, ToOperate, accepted, answer
+from modelyard.api.ledgers import around
 from modelyard.control.service import Caller
 from modelyard.domain.model import Model, StopMode
 
@@ -70,7 +71,9 @@ def _add_steering(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -
         body: schemas.Reasoned | None = None,
     ) -> Response:  # fmt: skip
         """Nothing is launched or ended for it until it is resumed, cancelled or forced."""
-        return _status(await services.models.pause_rollout(ns, name, _with_reason(caller, body)))
+        return await _status(
+            await services.models.pause_rollout(ns, name, _with_reason(caller, body)), services, caller
+        )
 
     @router.post("/{name}/rollout/resume", response_model=schemas.Status, summary="Resume a paused rollout")
     async def rollout_resume(
@@ -78,7 +81,9 @@ def _add_steering(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -
         body: schemas.Reasoned | None = None,
     ) -> Response:  # fmt: skip
         """It goes on where it stood, and its deadline counts anew."""
-        return _status(await services.models.resume_rollout(ns, name, _with_reason(caller, body)))
+        return await _status(
+            await services.models.resume_rollout(ns, name, _with_reason(caller, body)), services, caller
+        )
 
     @router.post("/{name}/rollout/cancel", response_model=schemas.Status, summary="Cancel a rollout")
     async def rollout_cancel(
@@ -86,7 +91,9 @@ def _add_steering(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -
         body: schemas.Reasoned | None = None,
     ) -> Response:  # fmt: skip
         """It goes back to the last good revision."""
-        return _status(await services.models.cancel_rollout(ns, name, _with_reason(caller, body)))
+        return await _status(
+            await services.models.cancel_rollout(ns, name, _with_reason(caller, body)), services, caller
+        )
 
     @router.post("/{name}/rollout/force", response_model=schemas.Status, summary="Roll forward by force")
     async def rollout_force(
@@ -94,7 +101,9 @@ def _add_steering(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -
         body: schemas.Reasoned | None = None,
     ) -> Response:  # fmt: skip
         """It goes forward whatever happens, and does not go back by itself."""
-        return _status(await services.models.force_rollout(ns, name, _with_reason(caller, body)))
+        return await _status(
+            await services.models.force_rollout(ns, name, _with_reason(caller, body)), services, caller
+        )
 
 
 def _add_canaries(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
@@ -106,7 +115,9 @@ def _add_canaries(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -
         body: schemas.Reasoned | None = None,
     ) -> Response:  # fmt: skip
         """Its steps that are left are skipped: the rest is replaced."""
-        return _status(await services.models.promote_rollout(ns, name, _with_reason(caller, body)))
+        return await _status(
+            await services.models.promote_rollout(ns, name, _with_reason(caller, body)), services, caller
+        )
 
     @router.post("/{name}/rollout/abort", response_model=schemas.Status, summary="Abort a canary")
     async def rollout_abort(
@@ -114,7 +125,8 @@ def _add_canaries(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -
         body: schemas.Reasoned | None = None,
     ) -> Response:  # fmt: skip
         """All requests go to the old revision again."""
-        return _status(await services.models.abort_canary(ns, name, _with_reason(caller, body)))
+        model = await services.models.abort_canary(ns, name, _with_reason(caller, body))
+        return await _status(model, services, caller)
 
     @router.post("/{name}/rollout/percent", response_model=schemas.Status, summary="Set a canary's share")
     async def rollout_percent(
@@ -122,12 +134,13 @@ def _add_canaries(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -
     ) -> Response:
         """The ramp goes on from there, with the first larger step."""
         caller = replace(caller, reason=body.reason)
-        return _status(await services.models.set_canary_percent(ns, name, body.percent, caller))
+        return await _status(await services.models.set_canary_percent(ns, name, body.percent, caller), services, caller)
 
 
 def _with_reason(caller: Caller, body: schemas.Reasoned | None) -> Caller:
     return replace(caller, reason=body.reason if body else "")
 
 
-def _status(model: Model) -> Response:
-    return answer(status_out(model), headers={"ETag": f'"{model.version}"'})
+async def _status(model: Model, services: Services, caller: Caller) -> Response:
+    beside = await around(services, [model], caller.principal)
+    return answer(status_out(model, beside), headers={"ETag": f'"{model.version}"'})

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from modelyard.api import schemas
+from modelyard.api.sealing import Seal, unsealed
 from modelyard.api.sources import with_source
 from modelyard.api.translate import field_problem, spec_in
 from modelyard.control.service import ModelService
@@ -29,10 +30,10 @@ _ROUNDS = 5
 
 
 async def read_spec(
-    document: Mapping[str, Any], namespace: str, models: ModelService, before: Spec | None = None
+    document: Mapping[str, Any], namespace: str, models: ModelService, seal: Seal, before: Spec | None = None
 ) -> Spec:
-    """The spec that ``document`` spells. Its source stands for what it means now, or, if it is the one of ``before``,
-    for what that was made of.
+    """The spec that ``document`` spells, with its secrets as ``seal`` makes them. Its source stands for what it means
+    now, or, if it is the one of ``before``, for what that was made of.
 
     Raises:
         InvalidRequest: with everything that is wrong with it.
@@ -45,7 +46,7 @@ async def read_spec(
     artifact, problems = made_of, list[Problem]()
     if before is None or made_of is None or body.engine != before.engine:
         body, artifact, problems = await with_source(body, namespace, models, made_of)
-    spec, misspelt = spec_in(body)
+    spec, misspelt = spec_in(body, seal)
     spec, problems = replace(spec, artifact=artifact), problems + misspelt
     if problems:
         named = {p.path for p in problems}
@@ -87,7 +88,7 @@ async def _further(body: dict[str, Any], wrong: list[Path], models: ModelService
         return problems
     for _ in range(_ROUNDS):
         try:
-            spec, more = spec_in(schemas.Spec.model_validate(rest["spec"]))
+            spec, more = spec_in(schemas.Spec.model_validate(rest["spec"]), unsealed)
         except ValidationError as error:
             for detail in _under_spec(error):
                 problems += [p for _, p in _translated(detail)]

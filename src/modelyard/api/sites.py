@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
 from modelyard.api import schemas
 from modelyard.api.answers import namespace_out
-from modelyard.api.context import Services, ToOversee, ToRead, ToReadSomewhere, caller_of
+from modelyard.api.context import Services, ToOversee, ToReadSome, ToReadSomewhere, caller_of
 from modelyard.api.ledgers import cleared_out, finding_out, site_out
 from modelyard.api.translate import quota_in
 from modelyard.domain.errors import InvalidRequest, NotFound, Refused
+from modelyard.domain.features import feature_problems, merged
 from modelyard.domain.model import Amount, Namespace
 from modelyard.domain.names import DEFAULT_NAMESPACE, name_problem
 
@@ -33,23 +35,35 @@ async def create_namespace(body: schemas.CreateNamespace, services: ToOversee) -
 
 
 @namespaces.get("", response_model=schemas.Items[schemas.Namespace], summary="All namespaces")
-async def list_namespaces(services: ToReadSomewhere) -> schemas.Items[schemas.Namespace]:
+async def list_namespaces(services: ToReadSomewhere, request: Request) -> schemas.Items[schemas.Namespace]:
+    """Those that are there for the caller."""
     held = await services.capacity.held()
-    found = await services.store.list_namespaces()
+    found = [n for n in await services.store.list_namespaces() if caller_of(request).knows(n.name)]
     return schemas.Items(items=[namespace_out(n, held.get(n.name, Amount())) for n in found])
 
 
 @namespaces.get("/{namespace}", response_model=schemas.Namespace, summary="One namespace")
-async def get_namespace(namespace: str, services: ToRead) -> schemas.Namespace:
+async def get_namespace(namespace: str, services: ToReadSome) -> schemas.Namespace:
     found = await _stored(services, namespace)
     return namespace_out(found, (await services.capacity.held()).get(namespace, Amount()))
 
 
-@namespaces.patch("/{namespace}", response_model=schemas.Namespace, summary="Change the quota")
+@namespaces.patch("/{namespace}", response_model=schemas.Namespace, summary="Change quota, features or description")
 async def patch_namespace(namespace: str, body: schemas.PatchNamespace, services: ToOversee) -> schemas.Namespace:
-    """What its models hold already stays theirs; the next start is measured against the new quota."""
-    quota = quota_in(body.quota, (await _stored(services, namespace)).quota)
-    changed = await services.store.set_quota(namespace, quota)
+    """What its models hold already stays theirs, and what runs goes on; the next start is measured against the new
+    quota and features."""
+    if problems := feature_problems(body.features):
+        raise InvalidRequest(problems)
+
+    def change(before: Namespace) -> Namespace:
+        return replace(
+            before,
+            description=before.description if body.description is None else body.description,
+            quota=quota_in(body.quota, before.quota),
+            features=merged(before.features, body.features),
+        )
+
+    changed = await services.store.change_namespace(namespace, change)
     return namespace_out(changed, (await services.capacity.held()).get(namespace, Amount()))
 
 
@@ -58,6 +72,7 @@ async def delete_namespace(namespace: str, services: ToOversee) -> Response:
     if namespace == DEFAULT_NAMESPACE:
         raise Refused("default_namespace", "The default namespace stays: the short paths mean it.")
     await services.store.delete_namespace(namespace)
+    await services.tenants.refresh()
     return Response(status_code=204)
 
 
@@ -72,9 +87,12 @@ async def _stored(services: Services, name: str) -> Namespace:
     "/capacity", response_model=schemas.Items[schemas.SiteCapacity], summary="What there is, who holds it, who waits"
 )
 async def get_capacity(
-    services: ToOversee, site: Annotated[str | None, Query(description="Only this site.")] = None
-) -> schemas.Items[schemas.SiteCapacity]:
-    return schemas.Items(items=[site_out(found) for found in await services.capacity.view(site)])
+    services: ToReadSomewhere, request: Request,
+    site: Annotated[str | None, Query(description="Only this site.")] = None,
+) -> schemas.Items[schemas.SiteCapacity]:  # fmt: skip
+    """Of what the caller may not know of only the amounts are told."""
+    caller = caller_of(request)
+    return schemas.Items(items=[await site_out(services, one, caller) for one in await services.capacity.view(site)])
 
 
 @doctor.get("", response_model=schemas.Items[schemas.Finding], summary="What belongs to nothing any more")

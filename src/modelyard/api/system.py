@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Annotated
 
@@ -12,6 +12,7 @@ from fastapi.sse import EventSourceResponse, format_sse_event
 from modelyard import __version__
 from modelyard.api import schemas
 from modelyard.api.answers import event_out, operation_out
+from modelyard.api.bulk import page_out, whole_out
 from modelyard.api.context import (
     CallerDep,
     Known,
@@ -21,11 +22,14 @@ from modelyard.api.context import (
     ToOperateSomewhere,
     ToReadSomewhere,
     answer,
-    identify,
+    caller_of,
     services_of,
+    somebody,
+    while_allowed,
 )
 from modelyard.control.ports import EventQuery, OperationQuery
-from modelyard.domain.errors import InvalidRequest, NotFound, Problem
+from modelyard.domain.errors import InvalidRequest, Problem
+from modelyard.domain.operations import OperationKind
 from modelyard.domain.states import State
 
 _HEARTBEAT = 15.0
@@ -40,58 +44,73 @@ internal = APIRouter(include_in_schema=False)
 @operations.get("", response_model=schemas.Page[schemas.Operation], summary="Operations, newest first")
 async def list_operations(
     services: ToReadSomewhere,
+    request: Request,
     namespace: Annotated[str | None, Query()] = None,
     model: Annotated[str | None, Query()] = None,
     done: Annotated[bool | None, Query(description="Only ended or only running ones.")] = None,
     page_size: PageSize = 50, page_token: PageToken = "",
 ) -> schemas.Page[schemas.Operation]:  # fmt: skip
     page = await services.store.list_operations(
-        OperationQuery(namespace=namespace, model=model, done=done, page_size=page_size, page_token=page_token)
-    )
-    return schemas.Page(items=[operation_out(o) for o in page.items], next_page_token=page.next_page_token)
+        OperationQuery(
+            namespace=namespace, model=model, done=done, page_size=page_size, page_token=page_token,
+            sight=caller_of(request).sight,
+        )
+    )  # fmt: skip
+    return schemas.Page(items=await page_out(services, page.items), next_page_token=page.next_page_token)
 
 
 @operations.get("/{operation}", response_model=schemas.Operation, summary="One operation")
-async def get_operation(operation: str, services: ToReadSomewhere) -> Response:
-    found = await services.store.get_operation(operation)
-    if found is None:
-        raise NotFound(f"There is no operation {operation!r}.")
-    return answer(operation_out(found))
+async def get_operation(operation: str, services: ToReadSomewhere, request: Request) -> Response:
+    viewer = caller_of(request)
+    return answer(await whole_out(services, await services.models.operation(operation, viewer), viewer))
 
 
 @operations.get("/{operation}/wait", response_model=schemas.Operation, summary="Wait until an operation is done")
 async def wait_operation(
-    operation: str, services: ToReadSomewhere,
+    operation: str, services: ToReadSomewhere, request: Request,
     timeout: Annotated[schemas.Duration, Query(description="At most 5m; then the operation as it stands.")] = 30.0,
 ) -> Response:  # fmt: skip
     if timeout > _MAX_WAIT:
         raise InvalidRequest([Problem("query.timeout", "out_of_range", "Wait at most 5m a call, and call again.")])
-    return answer(operation_out(await services.feed.wait_operation(operation, timeout)))
+    viewer = caller_of(request)
+    return answer(await whole_out(services, await services.models.wait_operation(operation, timeout, viewer), viewer))
 
 
 @operations.post("/{operation}/cancel", response_model=schemas.Operation, summary="Cancel a running operation")
-async def cancel_operation(operation: str, caller: CallerDep, services: ToOperateSomewhere) -> schemas.Operation:
-    """A deploy or start becomes a forced stop; a restart or update goes back to the last good revision."""
-    return operation_out(await services.models.cancel(operation, caller))
+async def cancel_operation(
+    operation: str, caller: CallerDep, services: ToOperateSomewhere,
+    running: Annotated[bool, Query(description="Of one on many models: cancel what runs of it too.")] = False,
+) -> Response:  # fmt: skip
+    """A deploy or start becomes a forced stop; a restart or update goes back to the last good revision. Of one on many
+    models no more is begun."""
+    found = await services.models.operation(operation, caller.principal)
+    if found.kind is not OperationKind.BULK:
+        return answer(operation_out(await services.models.cancel(operation, caller)))
+    return answer(
+        await whole_out(services, await services.bulk.cancel(operation, caller, running=running), caller.principal)
+    )
 
 
 @events.get("/events", response_model=schemas.Page[schemas.Event], summary="Events of all models, newest first")
 async def list_events(
     services: ToReadSomewhere,
+    request: Request,
     namespace: Annotated[str | None, Query()] = None,
     model: Annotated[str | None, Query()] = None,
     follow: Annotated[bool, Query(description="Stream new events as server-sent events named `change`.")] = False,
     last_event_id: Annotated[int | None, Header(ge=0, description="With follow: go on after this event.")] = None,
     page_size: PageSize = 50, page_token: PageToken = "",
 ) -> object:  # fmt: skip
-    query = EventQuery(namespace=namespace, model=model, page_size=page_size, page_token=page_token)
+    sight = caller_of(request).sight
+    query = EventQuery(namespace=namespace, model=model, page_size=page_size, page_token=page_token, sight=sight)
     if follow:
-        return EventSourceResponse(_stream(services, replace(query, after=last_event_id)))
+        stream = _stream(services, replace(query, after=last_event_id))
+        return EventSourceResponse(while_allowed(request, stream))
     page = await services.store.list_events(query)
     return schemas.Page(items=[event_out(e) for e in page.items], next_page_token=page.next_page_token)
 
 
-async def _stream(services: Services, query: EventQuery) -> AsyncIterator[bytes]:
+async def _stream(services: Services, query: EventQuery) -> AsyncGenerator[bytes]:
     # From here on nothing is missed; the first comment lets the client know that.
     after = query.after if query.after is not None else await services.store.last_event_id()
     yield format_sse_event(comment="connected")
@@ -109,11 +128,16 @@ async def version(_: Known) -> schemas.Version:
 
 @health.get("/health", response_model=schemas.Health, response_model_exclude_none=True, summary="Is all well?")
 async def get_health(request: Request) -> schemas.Health:
-    """`degraded` when a model that should run is in error. Details only for callers with a token."""
-    counts = dict(await services_of(request).store.count_models())
+    """`degraded` when a model that should run is in error. Details only for callers with a token, of the models that
+    they see."""
+    store, caller = services_of(request).store, await somebody(request)
+    counts = dict(await store.count_models())
     degraded = counts.get(State.ERROR, 0) > 0
     body = schemas.Health(status="degraded" if degraded else "healthy")
-    if identify(request) is not None:
+    if caller is not None:
+        if caller.sight is not None:
+            counts = dict(await store.count_models(caller.sight))
+            degraded = counts.get(State.ERROR, 0) > 0
         loading = counts.get(State.STARTING, 0) + counts.get(State.QUEUED, 0)
         body.ml_models = schemas.LoadedModels(
             enabled=True,

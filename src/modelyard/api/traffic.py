@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 
 from modelyard.api import schemas
-from modelyard.api.context import ModelName, Services, ToRead
+from modelyard.api.context import ModelName, Services, ToRead, caller_of
 from modelyard.control.ports import ArmLoad
 from modelyard.control.traffic import counts, serves
 from modelyard.domain.canary import Wait, decide
@@ -25,9 +25,9 @@ def add(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
     Namespace = Annotated[str, Depends(namespace)]  # noqa: N806 - it is a type
 
     @router.get("/{name}/traffic", response_model=schemas.TrafficReport, summary="The arms of its traffic, compared")
-    async def traffic(name: ModelName, ns: Namespace, services: ToRead) -> schemas.TrafficReport:
+    async def traffic(name: ModelName, ns: Namespace, services: ToRead, request: Request) -> schemas.TrafficReport:
         """Empty where all requests go the same way."""
-        model = await services.models.get(ns, name)
+        model = await services.models.get(ns, name, caller_of(request))
         loads = services.traffic.arms(model.uid)
         arms = await _arms(services, model)
         return schemas.TrafficReport(

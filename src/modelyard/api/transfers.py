@@ -6,7 +6,7 @@ Annotations are evaluated here, as in :mod:`modelyard.api.models`.
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from modelyard.api import schemas
 from modelyard.api.context import (
@@ -14,12 +14,14 @@ from modelyard.api.context import (
     PageSize,
     PageToken,
     ToEdit,
-    ToOperateSomewhere,
+    ToEditSomewhere,
     ToReadSomewhere,
     answer,
     by,
+    caller_of,
 )
 from modelyard.api.registered import identity_in, notes_in
+from modelyard.control.ports import Idempotency
 from modelyard.domain.errors import InvalidRequest, Problem
 from modelyard.domain.registry import Content
 from modelyard.domain.transfers import Order, Transfer
@@ -40,37 +42,41 @@ transfers = APIRouter(prefix="/registry/transfers", tags=["transfers"])
 @transfers.get("", response_model=schemas.Page[schemas.Transfer], summary="Transfers, newest first")
 async def list_transfers(
     services: ToReadSomewhere,
+    request: Request,
     namespace: Annotated[str | None, Query()] = None,
     model: Annotated[str | None, Query(description="The registered model.")] = None,
     done: Annotated[bool | None, Query(description="Only those that are over, or only the others.")] = None,
     page_size: PageSize = 50, page_token: PageToken = "",
 ) -> Response:  # fmt: skip
     page = await services.transfers.list(
-        TransferQuery(namespace=namespace, model=model, done=done, page_size=page_size, page_token=page_token)
-    )
+        TransferQuery(
+            namespace=namespace, model=model, done=done, page_size=page_size, page_token=page_token,
+            sight=caller_of(request).sight,
+        )
+    )  # fmt: skip
     items = [transfer_out(transfer) for transfer in page.items]
     return answer(schemas.Page[schemas.Transfer](items=items, next_page_token=page.next_page_token))
 
 
 @transfers.get("/{transfer}", response_model=schemas.Transfer, summary="One transfer, and how far it is")
-async def get_transfer(transfer: TransferId, services: ToReadSomewhere) -> Response:
-    return answer(transfer_out(await services.transfers.get(transfer)))
+async def get_transfer(transfer: TransferId, services: ToReadSomewhere, request: Request) -> Response:
+    return answer(transfer_out(await services.transfers.get(transfer, caller_of(request))))
 
 
 @transfers.get("/{transfer}/wait", response_model=schemas.Transfer, summary="Wait until a transfer is over")
 async def wait_transfer(
-    transfer: TransferId, services: ToReadSomewhere,
+    transfer: TransferId, services: ToReadSomewhere, request: Request,
     timeout: Annotated[schemas.Duration, Query(description="At most 5m; then the transfer as it stands.")] = 30.0,
 ) -> Response:  # fmt: skip
     if timeout > _MAX_WAIT:
         raise InvalidRequest([Problem("query.timeout", "out_of_range", "Wait at most 5m a call, and call again.")])
-    return answer(transfer_out(await services.transfers.wait(transfer, timeout)))
+    return answer(transfer_out(await services.transfers.wait(transfer, timeout, caller_of(request))))
 
 
 @transfers.post("/{transfer}/cancel", response_model=schemas.Transfer, summary="Cancel a transfer")
-async def cancel_transfer(transfer: TransferId, caller: CallerDep, services: ToOperateSomewhere) -> Response:
+async def cancel_transfer(transfer: TransferId, caller: CallerDep, services: ToEditSomewhere) -> Response:
     """Nothing is published then. What was stored already is garbage, which is removed after its grace."""
-    return answer(transfer_out(await services.transfers.cancel(transfer, caller.actor)))
+    return answer(transfer_out(await services.transfers.cancel(transfer, caller.actor, caller.principal)))
 
 
 def add(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
@@ -92,9 +98,8 @@ def add(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
             include=tuple(body.include), exclude=tuple(body.exclude),
             identity=identity_in(body, _NO_CONTENT, tuple(sorted(set(map(str, body.trust))))), notes=notes_in(body),
         )  # fmt: skip
-        begun = await services.transfers.begin_import(
-            ns, name, body.source, order, by(caller, body.reason), caller.idempotency
-        )
+        key = caller.idempotency if isinstance(caller.idempotency, Idempotency) else None
+        begun = await services.transfers.begin_import(ns, name, body.source, order, by(caller, body.reason), key)
         headers = {"Location": f"/api/v1/registry/transfers/{begun.id}"}
         return answer(transfer_out(begun), 200 if begun.is_over else 202, headers)
 

@@ -13,14 +13,16 @@ from pydantic import BaseModel
 
 from modelyard.api import schemas
 from modelyard.api.answers import spec_out
+from modelyard.api.sealing import Seal
 from modelyard.domain import spec as wish
 from modelyard.domain.errors import InvalidRequest, Problem
 from modelyard.domain.model import Quota
 from modelyard.domain.names import InvalidReference, parse_reference
+from modelyard.domain.rates import Rate
 
 
-def spec_in(body: schemas.Spec) -> tuple[wish.Spec, list[Problem]]:
-    """The wish that a request spells out, and what is wrong with how it is spelled.
+def spec_in(body: schemas.Spec, seal: Seal) -> tuple[wish.Spec, list[Problem]]:
+    """The wish that a request spells out, and what is wrong with how it is spelled. ``seal``: what is made of secrets.
 
     Where neither the request nor its source tells the engine, the rest is read as if it were a mock, so
     that what else is wrong can be said too.
@@ -31,8 +33,10 @@ def spec_in(body: schemas.Spec) -> tuple[wish.Spec, list[Problem]]:
         known = ", ".join(sorted(wish.ENGINE_OF_SUFFIX))
         message = f"Say which engine runs this model: its source's suffix does not tell (known: {known})."
         unknown = [Problem("spec.engine", "required", message)]
-        read, problems = spec_in(body.model_copy(update={"engine": wish.Engine.MOCK, "source": None, "options": {}}))
+        body = body.model_copy(update={"engine": wish.Engine.MOCK, "source": None, "options": {}})
+        read, problems = spec_in(body, seal)
         return read, unknown + problems
+    sealed, problems = seal(container.secrets)
     spec = wish.Spec(
         engine=engine,
         source=_canonical(body.source),
@@ -43,11 +47,14 @@ def spec_in(body: schemas.Spec) -> tuple[wish.Spec, list[Problem]]:
         replicas=wish.Replicas(**_fields(body.replicas)),
         container=wish.Container(
             environment=container.environment,
+            secrets=sealed,
             working_dir=container.working_dir,
             shared_memory=container.shared_memory,
             health_check=wish.HealthCheck(**_fields(check) | {"command": tuple(check.command)}),
         ),
-        limits=wish.Limits(**_fields(body.limits)),
+        limits=wish.Limits(
+            **_fields(body.limits) | {"rate": Rate(**_fields(body.limits.rate)) if body.limits.rate else None}
+        ),
         type=body.type,
         features=wish.Features(**_fields(body.features)),
         autoscaling=wish.Autoscaling(**_fields(body.autoscaling)),
@@ -73,7 +80,7 @@ def spec_in(body: schemas.Spec) -> tuple[wish.Spec, list[Problem]]:
         description=body.description,
         labels=body.labels,
     )
-    return spec, []
+    return spec, problems
 
 
 def _fields(part: BaseModel) -> dict[str, Any]:

@@ -6,12 +6,12 @@ Annotations are evaluated here, as in :mod:`modelyard.api.models`.
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.sse import EventSourceResponse, format_sse_event
 
 from modelyard.api import schemas
 from modelyard.api.answers import change_out, event_out, instance_out, revision_out, status_out
-from modelyard.api.context import ModelName, PageSize, PageToken, ToRead, answer
+from modelyard.api.context import ModelName, PageSize, PageToken, ToRead, answer, caller_of, while_allowed
 from modelyard.api.ledgers import around
 from modelyard.control.ports import EventQuery
 from modelyard.domain.effects import changes
@@ -26,13 +26,18 @@ def add(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
     Namespace = Annotated[str, Depends(namespace)]  # noqa: N806 - it is a type
 
     @router.get("/{name}/status", response_model=schemas.Status, summary="State, conditions, instances")
-    async def status(name: ModelName, ns: Namespace, services: ToRead) -> Response:
-        model = await services.models.get(ns, name)
-        return answer(status_out(model, await around(services, [model])), headers={"ETag": f'"{model.version}"'})
+    async def status(name: ModelName, ns: Namespace, services: ToRead, request: Request) -> Response:
+        model = await services.models.get(ns, name, caller_of(request))
+        return answer(
+            status_out(model, await around(services, [model], caller_of(request))),
+            headers={"ETag": f'"{model.version}"'},
+        )
 
     @router.get("/{name}/instances", response_model=schemas.Items[schemas.Instance], summary="Instances")
-    async def instances(name: ModelName, ns: Namespace, services: ToRead) -> schemas.Items[schemas.Instance]:
-        model = await services.models.get(ns, name)
+    async def instances(
+        name: ModelName, ns: Namespace, services: ToRead, request: Request
+    ) -> schemas.Items[schemas.Instance]:
+        model = await services.models.get(ns, name, caller_of(request))
         return schemas.Items(items=[instance_out(i) for i in model.status.instances])
 
     _add_revisions(router, namespace)
@@ -42,10 +47,11 @@ def add(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
         name: ModelName,
         ns: Namespace,
         services: ToRead,
+        request: Request,
         page_size: PageSize = 50,
         page_token: PageToken = "",
     ) -> schemas.Page[schemas.Event]:
-        model = await services.models.get(ns, name)
+        model = await services.models.get(ns, name, caller_of(request))
         page = await services.store.list_events(
             EventQuery(model_uid=model.uid, page_size=page_size, page_token=page_token)
         )
@@ -53,30 +59,35 @@ def add(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
 
     @router.get("/{name}/logs", response_model=schemas.Items[schemas.LogLine], summary="Log lines of the instances")
     async def logs(
-        name: ModelName, ns: Namespace, services: ToRead,
+        name: ModelName, ns: Namespace, services: ToRead, request: Request,
         instance: Annotated[str | None, Query(description="Only this instance's.")] = None,
         follow: Annotated[bool, Query(description="Stream new lines as server-sent events named `line`.")] = False,
         tail: Annotated[int, Query(ge=0, le=10_000, description="How many of the last lines.")] = 100,
     ) -> object:  # fmt: skip
-        model = await services.models.get(ns, name)
+        model = await services.models.get(ns, name, caller_of(request))
         source = services.backends[model.spec.backend].logs(model.ref, instance, follow=follow, tail=tail)
         lines = (schemas.LogLine(instance=line.instance, text=line.text) async for line in source)
         if not follow:
             return schemas.Items(items=[line async for line in lines])
-        return EventSourceResponse(format_sse_event(event="line", data_str=x.model_dump_json()) async for x in lines)
+        stream = (format_sse_event(event="line", data_str=line.model_dump_json()) async for line in lines)
+        return EventSourceResponse(while_allowed(request, stream))
 
 
 def _add_revisions(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
     Namespace = Annotated[str, Depends(namespace)]  # noqa: N806 - it is a type
 
     @router.get("/{name}/revisions", response_model=schemas.Items[schemas.Revision], summary="Revisions, newest first")
-    async def revisions(name: ModelName, ns: Namespace, services: ToRead) -> schemas.Items[schemas.Revision]:
-        model = await services.models.get(ns, name)
+    async def revisions(
+        name: ModelName, ns: Namespace, services: ToRead, request: Request
+    ) -> schemas.Items[schemas.Revision]:
+        model = await services.models.get(ns, name, caller_of(request))
         return schemas.Items(items=[revision_out(r, model) for r in await services.store.list_revisions(model.uid)])
 
     @router.get("/{name}/revisions/{generation}", response_model=schemas.Revision, summary="One revision")
-    async def revision(name: ModelName, generation: Generation, ns: Namespace, services: ToRead) -> schemas.Revision:
-        model = await services.models.get(ns, name)
+    async def revision(
+        name: ModelName, generation: Generation, ns: Namespace, services: ToRead, request: Request
+    ) -> schemas.Revision:
+        model = await services.models.get(ns, name, caller_of(request))
         found = _find(model, await services.store.list_revisions(model.uid), generation)
         return revision_out(found, model)
 
@@ -84,12 +95,12 @@ def _add_revisions(router: APIRouter, namespace: Callable[..., Awaitable[str]]) 
         "/{name}/revisions/{generation}/diff", response_model=schemas.Diff, summary="What a revision has changed"
     )
     async def diff(
-        name: ModelName, generation: Generation, ns: Namespace, services: ToRead,
+        name: ModelName, generation: Generation, ns: Namespace, services: ToRead, request: Request,
         against: Annotated[
             int | None, Query(ge=1, le=2**31 - 1, description="Compare with this one; else the one before.")
         ] = None,
     ) -> Response:  # fmt: skip
-        model = await services.models.get(ns, name)
+        model = await services.models.get(ns, name, caller_of(request))
         revisions = await services.store.list_revisions(model.uid)
         after = _find(model, revisions, generation)
         if against is None and generation == 1:

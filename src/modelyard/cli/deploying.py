@@ -57,6 +57,13 @@ def deploy(
     env: Annotated[
         list[str] | None, typer.Option("--env", metavar="KEY=VALUE", help="Environment.", rich_help_panel=_HOW)
     ] = None,
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--secret", metavar="NAME[=@FILE]", rich_help_panel=_HOW,
+            help="A variable that is kept sealed: NAME of your own environment, or what is in FILE.",
+        ),
+    ] = None,
     option: Annotated[
         list[str] | None,
         typer.Option("--option", metavar="KEY=VALUE", help="An option of the engine.", rich_help_panel=_HOW),
@@ -156,6 +163,7 @@ def deploy(
         "groups": group or [],
         "container": {
             "environment": specs.pairs(env or [], "--env"),
+            "secrets": specs.secrets(secret or [], "--secret"),
             "working_dir": working_dir,
             "shared_memory": shared_memory,
             "health_check": {"path": health_path},

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelyard.cli.problems import CliError, ExitCode
+from modelyard.domain.masking import is_secret_name
 from modelyard.supervisor.processes import read_record, recorded
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def resolve(home: Path | None, host: str | None = None, port: int | None = None)
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         wrong = [
-            f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')} (got {str(e['input'])[:100]!r})"
+            f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}{_given(e['loc'], e['input'])}"
             for e in error.errors()
         ]
         raise CliError(
@@ -55,6 +56,12 @@ def resolve(home: Path | None, host: str | None = None, port: int | None = None)
         ) from error  # fmt: skip
     except ValueError as error:
         raise CliError(f"modelyard.toml cannot be read: {error}", exit_code=ExitCode.USAGE) from error
+
+
+def _given(where: tuple[int | str, ...], value: object) -> str:
+    """What was set, unless that is a secret or all of the settings."""
+    is_secret = not where or is_secret_name(str(where[-1])) or where[-1] == "database_url"
+    return "" if is_secret else f" (got {str(value)[:100]!r})"
 
 
 def running_supervisor(settings: Settings) -> Identity | None:

@@ -23,6 +23,8 @@ PARTS = {
     "serving": ("serve",),
     "deploying": ("deploy", "apply"),
     "models": ("start", "stop", "restart", "delete", "terminate"),
+    "bulk": ("bulk",),
+    "schedules": ("schedule",),
     "tuning": ("tune",),
     "updates": ("update", "scale", "redeploy", "rollback", "rollout", "revisions", "diff"),
     "splitting": ("traffic",),
@@ -38,9 +40,14 @@ PARTS = {
     "contents": ("pull", "verify", "gc", "cleanup", "download"),
     "transfers": ("import", "transfers"),
     "mirroring": ("mirror",),
+    "policies": ("policy",),
     "signing": ("sign", "keys"),
     "caching": ("cache",),
+    "audit": ("audit",),
+    "alerts": ("alerts",),
+    "webhooks": ("webhooks",),
     "sites": ("capacity", "doctor", "namespace"),
+    "access": ("whoami", "members", "api-keys"),
 }
 
 

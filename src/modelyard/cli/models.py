@@ -27,6 +27,9 @@ from modelyard.cli.progress import finish
 
 if TYPE_CHECKING:
     from modelyard.client import Stopped
+OverrideOption = Annotated[
+    bool, typer.Option("--override", help="Though a policy protects it: if you may, with a --reason.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -74,6 +77,7 @@ def stop(
     timeout: Annotated[
         str | None, typer.Option("--timeout", help="Kill what is not done after this (default: 30s).")
     ] = None,
+    override: OverrideOption = False,
     reason: ReasonOption = "",
     wait: WaitOption = True,
     wait_timeout: WaitTimeoutOption = None,
@@ -86,11 +90,12 @@ def stop(
     grace, limit = seconds(timeout, "--timeout"), seconds(wait_timeout, "--wait-timeout")
     models = cli.client.models
     if names and len(names) == 1 and not everywhere:
-        finish(cli, models.stop(names[0], force=force, timeout=grace, reason=reason), wait=wait, timeout=limit)
+        operation = models.stop(names[0], force=force, timeout=grace, reason=reason, override=override)
+        finish(cli, operation, wait=wait, timeout=limit)
         return
     stopped = models.stop_many(
         names or (), label=specs.pairs(label or [], "--label"), all=every, namespace="*" if everywhere else None,
-        force=force, timeout=grace, reason=reason,
+        force=force, timeout=grace, reason=reason, override=override,
     )  # fmt: skip
     _finish_all(cli, stopped, wait, limit)
 
@@ -136,6 +141,7 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Kill at once instead of draining.")] = False,
     timeout: Annotated[str | None, typer.Option("--timeout", help="Kill what is not done after this.")] = None,
+    override: OverrideOption = False,
     reason: ReasonOption = "",
     wait: WaitOption = True,
     wait_timeout: WaitTimeoutOption = None,
@@ -150,7 +156,8 @@ def delete(
         model = cli.client.models.get(name)
         if not typer.confirm(f"Delete {name} ({model.status.state}) in namespace {model.namespace}?", err=True):
             raise typer.Exit(1)
-    finish(cli, cli.client.models.delete(name, force=force, timeout=grace, reason=reason), wait=wait, timeout=limit)
+    operation = cli.client.models.delete(name, force=force, timeout=grace, reason=reason, override=override)
+    finish(cli, operation, wait=wait, timeout=limit)
 
 
 def terminate(

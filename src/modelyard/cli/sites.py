@@ -88,14 +88,29 @@ def create(
 
 
 def set_quota(
-    cli: Cli, name: NameArgument, cpu: CpuOption = None, memory: MemoryOption = None, gpus: GpusOption = None
-) -> None:
-    """Say what a namespace's instances may hold at a time. What is not named stays as it is."""
+    cli: Cli, name: NameArgument, cpu: CpuOption = None, memory: MemoryOption = None, gpus: GpusOption = None,
+    feature: Annotated[
+        list[str] | None,
+        typer.Option("--feature", metavar="NAME=VALUE", help="on, off, a text, or default; repeatable."),
+    ] = None,
+    description: Annotated[str | None, typer.Option("--description", help="A few words.")] = None,
+) -> None:  # fmt: skip
+    """Say what a namespace's instances may hold at a time, and what it may use. What is not named stays as it is."""
     quota = _quota(cpu, memory, gpus)
-    if not quota:
-        raise typer.BadParameter("Say what to change: --cpu, --memory or --gpus.")
-    changed = cli.client.namespaces.set_quota(name, quota)
+    if not quota and not feature and description is None:
+        raise typer.BadParameter("Say what to change: --cpu, --memory, --gpus, --feature or --description.")
+    changed = cli.client.namespaces.update(
+        name, description=description, features=dict(map(_feature, feature or ())) or None, quota=quota or None
+    )  # fmt: skip
     cli.show(changed.raw, lambda: _namespace_table([changed]))
+
+
+def _feature(text: str) -> tuple[str, bool | str | None]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise typer.BadParameter(f"{text!r} is not NAME=VALUE.", param_hint="--feature")
+    words: dict[str, bool | None] = {"on": True, "off": False, "default": None}
+    return name, words.get(value, value)
 
 
 def delete(cli: Cli, name: NameArgument) -> None:
@@ -143,7 +158,7 @@ def _site_parts(site: SiteCapacity) -> list[RenderableType]:
     if there.devices:
         devices = table("DEVICE", "KIND", "MEMORY", "HOLDER", "NAME")
         for one in there.devices:
-            holder = str(one.holder) if one.holder else "[dim]free[/]"
+            holder = str(one.holder) if one.holder else "another model" if one.held else "[dim]free[/]"
             devices.add_row(one.id, one.kind, size(one.memory), holder, escape(one.name))
         parts += ["", devices]
     if site.holdings:

@@ -76,6 +76,30 @@ def pairs(items: Iterable[str], option: str) -> dict[str, str]:
     return found
 
 
+def secrets(items: Iterable[str], option: str) -> dict[str, str]:
+    """The values of ``NAME`` (from this environment) and ``NAME=@FILE`` items: a command line is for others to see.
+
+    Raises:
+        typer.BadParameter: for one whose value stands in it, or is not there.
+    """
+    found = {}
+    for item in items:
+        name, equals, place = item.partition("=")
+        if equals and not place.startswith("@"):
+            raise typer.BadParameter(
+                f"The value of {name!r} stands in the command line, where others see it. Write {name} for the variable "
+                f"of your environment, or {name}=@FILE.",
+                param_hint=option,
+            )
+        if not equals and name not in os.environ:
+            raise typer.BadParameter(f"There is no variable {name!r} in your environment.", param_hint=option)
+        try:
+            found[name] = Path(place[1:]).read_text().removesuffix("\n") if equals else os.environ[name]
+        except (OSError, UnicodeDecodeError) as error:
+            raise typer.BadParameter(f"{place[1:]} cannot be read: {error}", param_hint=option) from None
+    return found
+
+
 def options(items: Iterable[str], command: str | None, port: int | None) -> dict[str, Any]:
     """The engine's options; values are read as YAML, so that numbers and lists are what they look like."""
     found = {key: _yaml(text) for key, text in pairs(items, "--option").items()}

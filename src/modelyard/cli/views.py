@@ -302,10 +302,8 @@ def _progress(now: Status) -> Iterator[tuple[str, str]]:
         why = "" if now.waiting.message in now.message else f": {now.waiting.message}"
         yield "Waiting", f"{place}since {ago(now.waiting.since)}{why}"
     if now.preempted is not None:
-        yield (
-            "Preempted",
-            f"by {refs_text([now.preempted.by])}, {ago(now.preempted.at)} ago; it comes back when there is room",
-        )
+        by = refs_text([now.preempted.by]) if now.preempted.by else "another model"
+        yield "Preempted", f"by {by}, {ago(now.preempted.at)} ago; it comes back when there is room"
     if now.rollout is not None:
         yield "Rollout", rollout_text(now)
     scale = now.scale

@@ -11,7 +11,11 @@ Errors are drawn in :mod:`modelyard.client.errors`. Of Modelyard's other parts t
 :mod:`modelyard.supervisor.processes` (standard library), to know whether a recorded process still runs.
 """
 
+from modelyard.client.access_types import ApiKey, Grant, Me, Member, NewApiKey
 from modelyard.client.aio import AsyncModelyard
+from modelyard.client.alert_types import Alert, AlertRule, Delivery, Webhook
+from modelyard.client.audit_types import AuditEntry, AuditVerdict
+from modelyard.client.bulk_types import BulkForecast
 from modelyard.client.cache_types import Cache, Evicted, Pin
 from modelyard.client.diff_types import VersionDiff
 from modelyard.client.errors import (
@@ -30,7 +34,9 @@ from modelyard.client.errors import (
     Unreachable,
     VersionConflict,
 )
+from modelyard.client.policy_types import ModelPolicies, Policy, PolicyOverride
 from modelyard.client.registry_types import Alias, AliasMove, ModelVersion, RegisteredModel
+from modelyard.client.schedule_types import Schedule, SchedulePreview, ScheduleStatus
 from modelyard.client.signing_types import RevokedKey, SignaturePolicy, TrustedKey, Verification, VersionSignature
 from modelyard.client.sync import Modelyard
 from modelyard.client.tensors import Prediction
@@ -56,10 +62,70 @@ from modelyard.client.types import (
 )
 
 __all__ = [
-    "Alias", "AliasMove", "ApiError", "AsyncModelyard", "Cache", "Diff", "Event", "Evicted", "FieldChange",
-    "FieldError", "Finding", "Forecast", "Instance", "InvalidRequest", "LogLine", "Model", "ModelMetadata",
-    "ModelRef", "ModelVersion", "Modelyard", "ModelyardError", "Namespace", "NotFound", "NotRunning", "Operation",
-    "OperationFailed", "Pin", "Prediction", "Refused", "RegisteredModel", "Revision", "RevokedKey", "ServerError",
-    "SignaturePolicy", "SiteCapacity", "Status", "Stopped", "TimedOut", "Traffic", "Transfer", "TransferFailed",
-    "TrustedKey", "Unauthorized", "Unreachable", "Verification", "VersionConflict", "VersionDiff", "VersionSignature",
+    "Alert",
+    "AlertRule",
+    "Alias",
+    "AliasMove",
+    "ApiError",
+    "ApiKey",
+    "AsyncModelyard",
+    "AuditEntry",
+    "AuditVerdict",
+    "BulkForecast",
+    "Cache",
+    "Delivery",
+    "Diff",
+    "Event",
+    "Evicted",
+    "FieldChange",
+    "FieldError",
+    "Finding",
+    "Forecast",
+    "Grant",
+    "Instance",
+    "InvalidRequest",
+    "LogLine",
+    "Me",
+    "Member",
+    "Model",
+    "ModelMetadata",
+    "ModelPolicies",
+    "ModelRef",
+    "ModelVersion",
+    "Modelyard",
+    "ModelyardError",
+    "Namespace",
+    "NewApiKey",
+    "NotFound",
+    "NotRunning",
+    "Operation",
+    "OperationFailed",
+    "Pin",
+    "Policy",
+    "PolicyOverride",
+    "Prediction",
+    "Refused",
+    "RegisteredModel",
+    "Revision",
+    "RevokedKey",
+    "Schedule",
+    "SchedulePreview",
+    "ScheduleStatus",
+    "ServerError",
+    "SignaturePolicy",
+    "SiteCapacity",
+    "Status",
+    "Stopped",
+    "TimedOut",
+    "Traffic",
+    "Transfer",
+    "TransferFailed",
+    "TrustedKey",
+    "Unauthorized",
+    "Unreachable",
+    "Verification",
+    "VersionConflict",
+    "VersionDiff",
+    "VersionSignature",
+    "Webhook",
 ]  # fmt: skip

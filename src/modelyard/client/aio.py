@@ -12,10 +12,16 @@ from typing import Any, Self, TypeVar
 import httpx2
 import msgspec
 
-from modelyard.client import calls, tensors, types
+from modelyard.client import access_calls, access_types, calls, tensors, types
+from modelyard.client.aio_access import AsyncApiKeys, AsyncMembers
+from modelyard.client.aio_alerts import AsyncAlerts, AsyncWebhooks
+from modelyard.client.aio_audit import AsyncAudit
+from modelyard.client.aio_bulk import AsyncBulk
 from modelyard.client.aio_cache import AsyncCache
 from modelyard.client.aio_models import AsyncModels
+from modelyard.client.aio_policies import AsyncPolicies
 from modelyard.client.aio_registry import AsyncRegistry
+from modelyard.client.aio_schedules import AsyncSchedules
 from modelyard.client.aio_signing import AsyncKeys
 from modelyard.client.aio_transfers import AsyncTransfers
 from modelyard.client.errors import InvalidRequest, ModelyardError, NotRunning
@@ -27,8 +33,8 @@ R = TypeVar("R")
 
 
 class AsyncModelyard:
-    """A Modelyard: ``models``, ``registry``, ``cache``, ``transfers``, ``operations``, ``namespaces``, :meth:`predict`,
-    :meth:`watch`.
+    """A Modelyard: ``models``, ``registry``, ``cache``, ``schedules``, ``transfers``, ``operations``, ``bulk``,
+    ``namespaces``, :meth:`predict`, :meth:`watch`.
 
     URL and token are found as :mod:`modelyard.client.locate` says unless they are given. ``namespace``
     is the one that methods use when they are given none. Requests that may safely be sent again are,
@@ -52,12 +58,22 @@ class AsyncModelyard:
         self.namespace = namespace
         headers = {"Authorization": f"Bearer {place.token}"} if place.token else {}
         # trust_env=False: a proxy of the environment has no business between us and this machine.
-        self._http = httpx2.AsyncClient(base_url=self.url, headers=headers, transport=transport, trust_env=False)
+        self._http = httpx2.AsyncClient(
+            base_url=self.url, headers=headers, transport=transport, trust_env=False, verify=place.trust()
+        )
         self._metadata: dict[tuple[str, str, str], types.ModelMetadata] = {}
         self.models = AsyncModels(self)
         self.registry = AsyncRegistry(self)
         self.cache = AsyncCache(self)
+        self.schedules = AsyncSchedules(self)
+        self.bulk = AsyncBulk(self)
         self.keys = AsyncKeys(self)
+        self.members = AsyncMembers(self)
+        self.api_keys = AsyncApiKeys(self)
+        self.policies = AsyncPolicies(self)
+        self.alerts = AsyncAlerts(self)
+        self.audit = AsyncAudit(self)
+        self.webhooks = AsyncWebhooks(self)
         self.operations = AsyncOperations(self)
         self.transfers = AsyncTransfers(self)
         self.namespaces = AsyncNamespaces(self)
@@ -161,6 +177,10 @@ class AsyncModelyard:
         """Clear these (None: all that is found), and say of each whether it is gone."""
         return await self.send(calls.clear(findings))
 
+    async def me(self) -> access_types.Me:
+        """Who the server takes the caller for, and what it may do where."""
+        return await self.send(access_calls.me())
+
     async def version(self) -> dict[str, Any]:
         return await self.send(calls.version())
 
@@ -221,6 +241,19 @@ class AsyncModelyard:
                 calls.check(response)
             yield httpx2.EventSource(response)
 
+    async def lines(self, call: calls.Call[Any]) -> AsyncIterator[str]:
+        """Send one call, once, and read the lines that it answers with."""
+        self._find()
+        request = self._http.stream(
+            call.method, call.path, params=call.params, timeout=call.timeout, headers=call.headers
+        )
+        async with request as response:
+            if response.status_code != 200:
+                await response.aread()
+                calls.check(response)
+            async for line in response.aiter_lines():
+                yield line
+
 
 class AsyncOperations:
     """The records of long-running requests."""
@@ -257,8 +290,9 @@ class AsyncOperations:
             wait.seen(await self._client.send(wait.call()))
         return wait.result()
 
-    async def cancel(self, operation_id: str) -> types.Operation:
-        return await self._client.send(calls.cancel_operation(operation_id))
+    async def cancel(self, operation_id: str, *, running: bool = False) -> types.Operation:
+        """``running``: of one on many models, cancel what runs too, not only what has not begun."""
+        return await self._client.send(calls.cancel_operation(operation_id, running))
 
 
 class AsyncNamespaces:
@@ -276,6 +310,13 @@ class AsyncNamespaces:
     async def set_quota(self, name: str, quota: Mapping[str, Any]) -> types.Namespace:
         """What its instances may hold at a time: ``cpu``, ``memory``, ``gpus``. What is left out stays, None lifts."""
         return await self._client.send(calls.set_quota(name, quota))
+
+    async def update(
+        self, name: str, *, description: str | None = None, features: Mapping[str, bool | str | None] | None = None,
+        quota: Mapping[str, Any] | None = None,
+    ) -> types.Namespace:  # fmt: skip
+        """What is left out stays; a feature that is None goes back to its default."""
+        return await self._client.send(calls.update_namespace(name, description, features, quota))
 
     async def get(self, name: str) -> types.Namespace:
         return await self._client.send(calls.get_namespace(name))

@@ -86,10 +86,12 @@ class AsyncModels:
 
     async def delete(
         self, name: str, *, namespace: str | None = None, force: bool = False, timeout: float | str | None = None,
-        reason: str = "",
+        reason: str = "", override: bool = False,
     ) -> types.Operation:  # fmt: skip
         """Stop a model as :meth:`stop` does, and forget it."""
-        return await self._client.send(model_calls.delete_model(self._ns(namespace), name, force, timeout, reason))
+        return await self._client.send(
+            model_calls.delete_model(self._ns(namespace), name, force, timeout, reason, override)
+        )
 
     async def start(
         self, name: str, *, namespace: str | None = None, restore_autoscaling: bool = True, reason: str = ""
@@ -103,19 +105,22 @@ class AsyncModels:
 
     async def stop(
         self, name: str, *, namespace: str | None = None, force: bool = False, timeout: float | str | None = None,
-        reason: str = "",
+        reason: str = "", override: bool = False,
     ) -> types.Operation:  # fmt: skip
         """Finish what is in flight, for ``timeout`` (seconds or ``"30s"``) at most, then end every instance;
-        with ``force`` end them now."""
-        return await self._client.send(model_calls.stop_model(self._ns(namespace), name, force, timeout, reason))
+        with ``force`` end them now. ``override``: though a policy protects it, with a ``reason``."""
+        return await self._client.send(
+            model_calls.stop_model(self._ns(namespace), name, force, timeout, reason, override)
+        )
 
     async def stop_many(
         self, names: Sequence[str] = (), *, label: Mapping[str, str] | None = None, all: bool = False,
         namespace: str | None = None, force: bool = False, timeout: float | str | None = None, reason: str = "",
+        override: bool = False,
     ) -> Sequence[types.Stopped]:  # fmt: skip
         """Stop the models of these ``names``, or all with these labels, or ``all``: one answer a model."""
         return await self._client.send(
-            model_calls.stop_models(self._ns(namespace), names, label, all, force, timeout, reason)
+            model_calls.stop_models(self._ns(namespace), names, label, all, force, timeout, reason, override)
         )
 
     async def restart(self, name: str, *, namespace: str | None = None, reason: str = "") -> types.Operation:

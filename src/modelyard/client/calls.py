@@ -35,8 +35,8 @@ _LONGEST_PAUSE = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call(Generic[T]):
-    """One request. ``read`` turns its decoded JSON into the result; ``repeatable`` says that sending it
-    twice does no more than sending it once; ``read_timeout`` is in seconds (None: no limit)."""
+    """One request. ``read`` turns what ``decode`` makes of the answer's body into the result; ``repeatable`` says that
+    sending it twice does no more than sending it once; ``read_timeout`` is in seconds (None: no limit)."""
 
     method: str
     path: str
@@ -46,6 +46,7 @@ class Call(Generic[T]):
     content: bytes | None = None
     repeatable: bool = True
     read_timeout: float | None = READ
+    decode: Callable[[bytes], Any] = msgspec.json.decode
 
     @property
     def timeout(self) -> httpx2.Timeout:
@@ -122,7 +123,7 @@ def read(call: Call[T], response: httpx2.Response) -> T:
     """The result of a call from its answer, which must have been read."""
     check(response)
     try:
-        return call.read(msgspec.json.decode(response.content) if response.content else None)
+        return call.read(call.decode(response.content) if response.content else None)
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as error:
         raise Unreachable(f"{response.url} gave an answer that is none of Modelyard's: {error}") from error
 
@@ -210,8 +211,9 @@ def wait_operation(operation_id: str, patience: float) -> Call[types.Operation]:
     return get(path, _operation, patience + 10, timeout=seconds(patience))
 
 
-def cancel_operation(operation_id: str) -> Call[types.Operation]:
-    return post(f"{API}/operations/{quote(operation_id, safe='')}/cancel", _operation, {}, keyed=False)
+def cancel_operation(operation_id: str, running: bool) -> Call[types.Operation]:
+    path = f"{API}/operations/{quote(operation_id, safe='')}/cancel"
+    return post(path, _operation, {}, keyed=False, running=running or None)
 
 
 def create_namespace(name: str, description: str, quota: Mapping[str, Any] | None) -> Call[types.Namespace]:
@@ -230,6 +232,14 @@ def list_namespaces() -> Call[list[types.Namespace]]:
 def set_quota(name: str, quota: Mapping[str, Any]) -> Call[types.Namespace]:
     path = f"{API}/namespaces/{quote(name, safe='')}"
     return write("PATCH", path, partial(types.parse, types.Namespace), {"quota": quota})
+
+
+def update_namespace(
+    name: str, description: str | None, features: Mapping[str, Any] | None, quota: Mapping[str, Any] | None
+) -> Call[types.Namespace]:
+    given = {"description": description, "features": features, "quota": quota}
+    body = {field: value for field, value in given.items() if value is not None}
+    return write("PATCH", f"{API}/namespaces/{quote(name, safe='')}", partial(types.parse, types.Namespace), body)
 
 
 def delete_namespace(name: str) -> Call[None]:

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import os
 import tomllib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from modelyard.supervisor.processes import read_record, recorded
+
+if TYPE_CHECKING:
+    import ssl
 
 DEFAULT_PORT = 8900
 DEFAULT_HOME = "~/.modelyard"
@@ -24,12 +28,28 @@ DEFAULT_HOME = "~/.modelyard"
 @dataclass(frozen=True, slots=True)
 class Location:
     """``token`` is empty when none was found; ``home`` is where it was looked for. ``is_known`` is False
-    when ``url`` is only where a Modelyard would be: nothing of this home runs, and nobody named another."""
+    when ``url`` is only where a Modelyard would be: nothing of this home runs, and nobody named another.
+    ``certificate`` is the file of the one that the home's own shows, if it speaks TLS."""
 
     url: str
     token: str
     home: Path
     is_known: bool
+    certificate: str = ""
+
+    def trust(self) -> ssl.SSLContext | bool:
+        """Whom to believe that it is there: the home's own by its very certificate, which may be for other names than
+        this machine's, any other by the system's authorities."""
+        if not self.certificate:
+            return True
+        import ssl
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        with suppress(OSError):  # then nobody is trusted
+            context.load_verify_locations(self.certificate)
+        return context
 
 
 def locate(url: str | None = None, token: str | None = None, home: str | os.PathLike[str] | None = None) -> Location:
@@ -37,19 +57,24 @@ def locate(url: str | None = None, token: str | None = None, home: str | os.Path
     environ = os.environ
     config = _config(home)
     folder = Path(home or environ.get("MODELYARD_HOME") or config.get("home") or DEFAULT_HOME).expanduser().absolute()
-    own = _running(folder)
+    own, certificate = _running(folder)
     port = None
     if url is None and home is None:
         url, port = environ.get("MODELYARD_URL"), environ.get("MODELYARD_PORT")
     named = bool(url)
+    set_here = not url
     url = (url or _local(port) or own or _local(config.get("port") or DEFAULT_PORT)).rstrip("/")
-    if own and _is_same(url, own):
+    # Of a port alone nobody said that it is without TLS.
+    if own and (_is_same(url, own) or (set_here and url == own.replace("https:", "http:", 1))):
         url = own
     if token is None:
         set_token = environ.get("MODELYARD_TOKEN") or str(config.get("token") or "")
         kept = read_token(folder) if url == own else ""
         token = (kept or set_token) if home is not None else (set_token or kept)
-    return Location(url=url, token=token, home=folder, is_known=named or url == own or bool(token))
+    return Location(
+        url=url, token=token, home=folder, is_known=named or url == own or bool(token),
+        certificate=certificate if url == own else "",
+    )  # fmt: skip
 
 
 def read_token(home: Path) -> str:
@@ -60,11 +85,13 @@ def read_token(home: Path) -> str:
         return ""
 
 
-def _running(home: Path) -> str:
-    """Where this home's Modelyard is, as long as a process of it holds that address."""
+def _running(home: Path) -> tuple[str, str]:
+    """Where this home's Modelyard is, as long as a process of it holds that address, and its certificate's file."""
     record = read_record(home / "run" / "up.json")
     holders = (record, record.get("gateway"))
-    return str(record.get("url", "")) if any(recorded(holder) is not None for holder in holders) else ""
+    if not any(recorded(holder) is not None for holder in holders):
+        return "", ""
+    return str(record.get("url", "")), str(record.get("certificate", ""))
 
 
 def _is_same(url: str, own: str) -> bool:

@@ -85,10 +85,12 @@ def forecast_patch(namespace: str, name: str, patch: Mapping[str, Any]) -> Call[
 
 
 def delete_model(
-    namespace: str, name: str, force: bool, timeout: float | str | None, reason: str
+    namespace: str, name: str, force: bool, timeout: float | str | None, reason: str, override: bool
 ) -> Call[types.Operation]:
     # A second DELETE would answer 404 for a model that the first has deleted.
-    params = query({"force": force or None, "timeout": seconds(timeout), "reason": reason})
+    params = query(
+        {"force": force or None, "timeout": seconds(timeout), "reason": reason, "override": override or None}
+    )
     return Call(method="DELETE", path=model_path(namespace, name), read=_operation, params=params, repeatable=False)
 
 
@@ -102,28 +104,30 @@ def forecast_start(namespace: str, name: str) -> Call[types.Forecast]:
 
 
 def stop_model(
-    namespace: str, name: str, force: bool, timeout: float | str | None, reason: str
+    namespace: str, name: str, force: bool, timeout: float | str | None, reason: str, override: bool
 ) -> Call[types.Operation]:
-    return post(model_path(namespace, name, "stop"), _operation, _stop(force, timeout, reason))
+    return post(model_path(namespace, name, "stop"), _operation, _stop(force, timeout, reason, override))
 
 
 def stop_models(
     namespace: str, names: Sequence[str], labels: Mapping[str, str] | None, every: bool, force: bool,
-    timeout: float | str | None, reason: str,
+    timeout: float | str | None, reason: str, override: bool,
 ) -> Call[list[types.Stopped]]:  # fmt: skip
     everywhere = namespace == EVERYWHERE
     call = post(
         f"{API}/models/stop" if everywhere else f"{models_path(namespace)}/stop",
         partial(types.parse_items, types.Stopped),
-        {**_stop(force, timeout, reason), "names": names, "labels": labels or {}, "all": every},
+        {**_stop(force, timeout, reason, override), "names": names, "labels": labels or {}, "all": every},
         keyed=False, all_namespaces=True if everywhere else None,
     )  # fmt: skip
     # What is stopped already is not stopped once more.
     return replace(call, repeatable=True)
 
 
-def _stop(force: bool, timeout: float | str | None, reason: str) -> dict[str, object]:
+def _stop(force: bool, timeout: float | str | None, reason: str, override: bool) -> dict[str, object]:
     body: dict[str, object] = {"graceful": not force, "reason": reason}
+    if override:
+        body["override"] = True
     return body if timeout is None else {**body, "timeout": timeout}
 
 

@@ -12,12 +12,18 @@ from typing import Any, Self, TypeVar
 import httpx2
 import msgspec
 
-from modelyard.client import calls, tensors, types
+from modelyard.client import access_calls, access_types, calls, tensors, types
 from modelyard.client.errors import InvalidRequest, ModelyardError, NotRunning
 from modelyard.client.locate import locate
+from modelyard.client.sync_access import ApiKeys, Members
+from modelyard.client.sync_alerts import Alerts, Webhooks
+from modelyard.client.sync_audit import Audit
+from modelyard.client.sync_bulk import Bulk
 from modelyard.client.sync_cache import Cache
 from modelyard.client.sync_models import Models
+from modelyard.client.sync_policies import Policies
 from modelyard.client.sync_registry import Registry
+from modelyard.client.sync_schedules import Schedules
 from modelyard.client.sync_signing import Keys
 from modelyard.client.sync_transfers import Transfers
 from modelyard.client.waiting import OperationWait, Patience
@@ -27,8 +33,8 @@ R = TypeVar("R")
 
 
 class Modelyard:
-    """A Modelyard: ``models``, ``registry``, ``cache``, ``transfers``, ``operations``, ``namespaces``, :meth:`predict`,
-    :meth:`watch`.
+    """A Modelyard: ``models``, ``registry``, ``cache``, ``schedules``, ``transfers``, ``operations``, ``bulk``,
+    ``namespaces``, :meth:`predict`, :meth:`watch`.
 
     URL and token are found as :mod:`modelyard.client.locate` says unless they are given. ``namespace``
     is the one that methods use when they are given none. Requests that may safely be sent again are,
@@ -52,12 +58,22 @@ class Modelyard:
         self.namespace = namespace
         headers = {"Authorization": f"Bearer {place.token}"} if place.token else {}
         # trust_env=False: a proxy of the environment has no business between us and this machine.
-        self._http = httpx2.Client(base_url=self.url, headers=headers, transport=transport, trust_env=False)
+        self._http = httpx2.Client(
+            base_url=self.url, headers=headers, transport=transport, trust_env=False, verify=place.trust()
+        )
         self._metadata: dict[tuple[str, str, str], types.ModelMetadata] = {}
         self.models = Models(self)
         self.registry = Registry(self)
         self.cache = Cache(self)
+        self.schedules = Schedules(self)
+        self.bulk = Bulk(self)
         self.keys = Keys(self)
+        self.members = Members(self)
+        self.api_keys = ApiKeys(self)
+        self.policies = Policies(self)
+        self.alerts = Alerts(self)
+        self.audit = Audit(self)
+        self.webhooks = Webhooks(self)
         self.operations = Operations(self)
         self.transfers = Transfers(self)
         self.namespaces = Namespaces(self)
@@ -159,6 +175,10 @@ class Modelyard:
         """Clear these (None: all that is found), and say of each whether it is gone."""
         return self.send(calls.clear(findings))
 
+    def me(self) -> access_types.Me:
+        """Who the server takes the caller for, and what it may do where."""
+        return self.send(access_calls.me())
+
     def version(self) -> dict[str, Any]:
         return self.send(calls.version())
 
@@ -218,6 +238,18 @@ class Modelyard:
                 calls.check(response)
             yield httpx2.EventSource(response)
 
+    def lines(self, call: calls.Call[Any]) -> Iterator[str]:
+        """Send one call, once, and read the lines that it answers with."""
+        self._find()
+        request = self._http.stream(
+            call.method, call.path, params=call.params, timeout=call.timeout, headers=call.headers
+        )
+        with request as response:
+            if response.status_code != 200:
+                response.read()
+                calls.check(response)
+            yield from response.iter_lines()
+
 
 class Operations:
     """The records of long-running requests."""
@@ -254,8 +286,9 @@ class Operations:
             wait.seen(self._client.send(wait.call()))
         return wait.result()
 
-    def cancel(self, operation_id: str) -> types.Operation:
-        return self._client.send(calls.cancel_operation(operation_id))
+    def cancel(self, operation_id: str, *, running: bool = False) -> types.Operation:
+        """``running``: of one on many models, cancel what runs too, not only what has not begun."""
+        return self._client.send(calls.cancel_operation(operation_id, running))
 
 
 class Namespaces:
@@ -271,6 +304,13 @@ class Namespaces:
     def set_quota(self, name: str, quota: Mapping[str, Any]) -> types.Namespace:
         """What its instances may hold at a time: ``cpu``, ``memory``, ``gpus``. What is left out stays, None lifts."""
         return self._client.send(calls.set_quota(name, quota))
+
+    def update(
+        self, name: str, *, description: str | None = None, features: Mapping[str, bool | str | None] | None = None,
+        quota: Mapping[str, Any] | None = None,
+    ) -> types.Namespace:  # fmt: skip
+        """What is left out stays; a feature that is None goes back to its default."""
+        return self._client.send(calls.update_namespace(name, description, features, quota))
 
     def get(self, name: str) -> types.Namespace:
         return self._client.send(calls.get_namespace(name))

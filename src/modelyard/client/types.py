@@ -72,7 +72,8 @@ class Failure(msgspec.Struct, kw_only=True):
 
 
 class Waiting(msgspec.Struct, kw_only=True):
-    """Why a model waits for capacity. ``place`` 1 is next; ``kinds`` are what is short, ``holders`` who holds of it."""
+    """Why a model waits for capacity. ``place`` 1 is next; ``kinds`` are what is short, ``holders`` who holds of it,
+    besides ``others`` that the caller may not know of."""
 
     message: str
     reason: str = ""
@@ -80,6 +81,7 @@ class Waiting(msgspec.Struct, kw_only=True):
     place: int | None = None
     kinds: list[str] = []
     holders: list[ModelRef] = []
+    others: int = 0
 
 
 class Canary(msgspec.Struct, kw_only=True):
@@ -118,9 +120,10 @@ class Scale(msgspec.Struct, kw_only=True):
 
 
 class Preempted(msgspec.Struct, kw_only=True):
-    """The model gave up its place to another and comes back when there is room."""
+    """The model gave up its place to another and comes back when there is room. ``by`` is None where the caller may
+    not know of that one."""
 
-    by: ModelRef
+    by: ModelRef | None = None
     at: datetime
 
 
@@ -267,8 +270,29 @@ class OperationError(msgspec.Struct, kw_only=True):
     log: list[str] = []
 
 
+class ItemError(msgspec.Struct, kw_only=True):
+    """Why nothing came of one of many."""
+
+    code: str
+    detail: str
+    allowed: list[str] = []
+
+
+class BulkItem(msgspec.Struct, kw_only=True):
+    """What becomes of one model of many: its ``state`` is ``waiting``, ``running``, ``succeeded``, ``failed``,
+    ``skipped`` or ``cancelled``; ``operation`` is its own."""
+
+    namespace: str
+    model: str
+    state: str
+    operation: str | None = None
+    error: ItemError | None = None
+    message: str = ""
+
+
 class Operation(Resource):
-    """The record of one request: its ``state`` is ``running``, ``succeeded``, ``failed`` or ``cancelled``."""
+    """The record of one request: its ``state`` is ``running``, ``succeeded``, ``failed`` or ``cancelled``. One on
+    many models has ``counts`` by state and, asked for by its id, their ``items``."""
 
     id: str
     kind: str
@@ -283,6 +307,9 @@ class Operation(Resource):
     steps: list[Step] = []
     result: dict[str, Any] | None = None
     error: OperationError | None = None
+    warnings: list[str] = []
+    counts: dict[str, int] | None = None
+    items: list[BulkItem] | None = None
 
 
 class Event(Resource):
@@ -323,6 +350,7 @@ class Namespace(Resource):
     created_at: datetime | None = None
     quota: Quota = msgspec.field(default_factory=Quota)
     require_signature: bool = False
+    features: dict[str, bool | str] = {}
     usage: Amount = msgspec.field(default_factory=Amount)
 
 
@@ -343,14 +371,6 @@ class Forecast(Resource):
     needs_acknowledgement: bool = False
 
 
-class ItemError(msgspec.Struct, kw_only=True):
-    """Why nothing came of one of many."""
-
-    code: str
-    detail: str
-    allowed: list[str] = []
-
-
 class Stopped(Resource):
     """What became of one model of many: its ``operation``, or why there is none."""
 
@@ -365,6 +385,7 @@ class Device(msgspec.Struct, kw_only=True):
     kind: str = ""
     name: str = ""
     memory: str | None = None
+    held: bool = False
     holder: ModelRef | None = None
 
 

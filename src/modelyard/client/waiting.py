@@ -66,15 +66,15 @@ class OperationWait:
             left = self._deadline - time.monotonic()
             if left <= 0 and self._operation is not None:
                 raise TimedOut(
-                    f"The {self._operation.kind} of {self._operation.model} is not done after {self._timeout:g} s. "
-                    f"It goes on: `modelyard operations {self._id}` shows how far it is."
+                    f"The {self._operation.kind} of {self._operation.model or 'many models'} is not done after "
+                    f"{self._timeout:g} s. It goes on: `modelyard operations {self._id}` shows how far it is."
                 )
             seconds = max(0.0, min(seconds, left))
         return calls.wait_operation(self._id, seconds)
 
     def seen(self, operation: types.Operation) -> None:
         self._operation = operation
-        shown = f"{operation.state} {len(operation.steps)}"
+        shown = f"{operation.state} {len(operation.steps)} {operation.counts}"
         if self._on_change is not None and shown != self._shown:
             self._shown = shown
             self._on_change(operation)

@@ -327,6 +327,8 @@ def _route(model: Model, decided: Plan) -> Route:
         else Hold(max_waiting=scaling.max_waiting, timeout=scaling.wake_timeout),
         canary=canary_share(model.status.rollout),
         traffic=None if model.spec.traffic == Traffic() else model.spec.traffic,
+        groups=model.spec.groups,
+        rate=limits.rate,
     )
 
 

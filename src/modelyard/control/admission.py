@@ -50,6 +50,7 @@ class Admission:
         # What each model was admitted for: where one of its instances is gone, its place is not.
         self._places: dict[str, Claim] = {}
         self._tenants: dict[str, Tenant] = {}
+        self._protected: frozenset[str] = frozenset()
         # What is about to be launched by passes under way.
         self._promised: dict[str, Holding] = {}
         # What each holds, with what it was about to launch.
@@ -162,12 +163,22 @@ class Admission:
 
     def meet(self, model: Model) -> None:
         """Know the model as those see it who want its place: from when it is written, not from its next pass."""
-        fresh, known = tenant(model, None), self._tenants.get(model.uid)
+        known = self._tenants.get(model.uid)
+        fresh = replace(tenant(model, None), protected=model.uid in self._protected)
         if known != fresh:
             self._tenants[model.uid] = fresh
         if known is not None and known != fresh:
             # What is saved up, and for whom, goes by who is expected to go.
             self._loosen()
+
+    def protect(self, uids: frozenset[str]) -> None:
+        """Policies keep these models, and no others, from making room."""
+        changed, self._protected = uids ^ self._protected, uids
+        for uid in changed & self._tenants.keys():
+            self._tenants[uid] = replace(self._tenants[uid], protected=uid in uids)
+        for uid in changed & uids:
+            self._asked.pop(uid, None)
+        self._loosen()
 
     def _unask(self, uid: str) -> None:
         self._asked = {victim: claim for victim, claim in self._asked.items() if claim.ref.uid != uid}

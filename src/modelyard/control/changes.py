@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from modelyard.control.ports import EventQuery, Fence, Idempotency, News, Store
+from modelyard.control.ports import EventQuery, Fence, Idempotency, News, Place, Store
 from modelyard.domain.commands import Change
 from modelyard.domain.errors import NotFound
 from modelyard.domain.model import Event
@@ -39,11 +39,16 @@ class ChangeFeed:
         self.on_commit: Callable[[Change], None] | None = None
         self.on_news: Callable[[News], None] | None = None
         self.on_gap: Callable[[], None] | None = None
+        # Told the uid of each model of which an operation was written, here or elsewhere, and whether its schedule may
+        # be another one now; None when some of it may have been missed.
+        self.watchers: list[Callable[[str | None, bool], None]] = []
+        # Members or keys may have changed.
+        self.on_access: Callable[[], None] | None = None
 
     async def commit(
         self,
         change: Change,
-        idempotency: Idempotency | None = None,
+        idempotency: Idempotency | Place | None = None,
         *,
         wake: bool = True,
         fence: Fence | None = None,
@@ -52,6 +57,10 @@ class ChangeFeed:
         ``fence``: only for as long as this process drives the model's site (LeaseLost otherwise)."""
         written = await self._store.commit(change, idempotency, fence)
         self._wake(*(o.id for o in written.operations), *([_FOLLOWERS] if written.events else []))
+        of = written.after or written.before
+        rescheduled = written.schedule is not None and written.schedule.by_user
+        if of is not None and (written.operations or rescheduled):
+            self._tell(of.uid, rescheduled)
         if wake:
             self.wake(written)
         return written
@@ -67,16 +76,32 @@ class ChangeFeed:
         async for item in news:
             if item is None:
                 self.stir()
+                self._access_changed()
+                continue
+            if item.access:
+                self._access_changed()
                 continue
             self._wake(_FOLLOWERS, *item.operations)
+            self._tell(item.uid, True)
             if self.on_news is not None:
                 self.on_news(item)
 
     def stir(self) -> None:
         """Have everyone look: anything may have changed."""
         self._wake(*self._listeners)
+        self._tell(None, True)
         if self.on_gap is not None:
             self.on_gap()
+
+    def _access_changed(self) -> None:
+        if self.on_access is not None:
+            self.on_access()
+
+    @contextmanager
+    def listening(self) -> Iterator[asyncio.Event]:
+        """What is set with every commit that has events, and is the listener's to clear."""
+        with self._listen(_FOLLOWERS) as news:
+            yield news
 
     def stir_followers(self) -> None:
         """Events were written by another door than :meth:`commit`."""
@@ -127,6 +152,10 @@ class ChangeFeed:
                     if quiet >= heartbeat:
                         quiet = 0.0
                         yield None
+
+    def _tell(self, uid: str | None, rescheduled: bool) -> None:
+        for watcher in self.watchers:
+            watcher(uid, rescheduled)
 
     def _wake(self, *topics: str) -> None:
         for topic in topics:

@@ -86,6 +86,12 @@ class DemandBook:
             return None
         return now - timedelta(seconds=self._monotonic() - watched.quiet_at)
 
+    def unused_since(self, uid: str, now: datetime) -> datetime | None:
+        """As :meth:`quiet_since`; of a model that nobody has told of, since this process began to listen."""
+        if uid in self._models or not self._gateway:
+            return self.quiet_since(uid, now)
+        return now - timedelta(seconds=self._monotonic() - self._begun)
+
     def demand(self, uid: str, scaling: Autoscaling, now: datetime) -> Demand:
         """What is asked of a model, in the terms of its own autoscaling."""
         here = self._monotonic()

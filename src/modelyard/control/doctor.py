@@ -113,7 +113,12 @@ class Doctor:
         token = ""
         while True:
             page = await self._store.list_operations(OperationQuery(done=False, page_size=_PAGE, page_token=token))
-            lost += [operation for operation in page.items if operation.model_uid not in known]
+            lost += [
+                operation
+                for operation in page.items
+                # One of many models is of none of them.
+                if operation.model_uid not in known and operation.kind is not OperationKind.BULK
+            ]
             token = page.next_page_token
             if not token:
                 return lost

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
+from modelyard.access.callers import Snapshot
+from modelyard.domain.access import Sight
 from modelyard.domain.capacity import Claim, Inventory
 from modelyard.domain.commands import Change
 from modelyard.domain.errors import Problem, Unavailable
-from modelyard.domain.model import Amount, DrainReport, Event, Model, ModelRef, Namespace, Quota, Revision
+from modelyard.domain.model import Amount, DrainReport, Event, Model, ModelRef, Namespace, Revision
 from modelyard.domain.names import Registered
 from modelyard.domain.operations import Operation
+from modelyard.domain.rates import Rate
 from modelyard.domain.spec import Artifact, Engine, Spec, Traffic
 from modelyard.domain.states import State
 
@@ -24,7 +27,7 @@ MODEL_SORTS = ("name", "-name", "created_at", "-created_at", "updated_at", "-upd
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelQuery:
     """Which models to list. ``namespace`` None: all; ``labels`` must all match; ``search`` is part of
-    the name; ``page_token`` is what the page before ended with."""
+    the name; ``page_token`` is what the page before ended with; ``sight``: only what that sees."""
 
     namespace: str | None = None
     states: tuple[State, ...] = ()
@@ -34,22 +37,25 @@ class ModelQuery:
     sort: str = "name"
     page_size: int = 50
     page_token: str = ""
+    sight: Sight | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationQuery:
-    """Newest first. ``done`` None: both."""
+    """Newest first. ``done`` None: both; ``sight``: only those of models that that sees."""
 
     namespace: str | None = None
     model: str | None = None
     done: bool | None = None
     page_size: int = 50
     page_token: str = ""
+    sight: Sight | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventQuery:
-    """Newest first, or with ``after`` (an event's id) oldest first from there on."""
+    """Newest first, or with ``after`` (an event's id) oldest first from there on. ``sight``: only those of models that
+    that sees."""
 
     namespace: str | None = None
     model: str | None = None
@@ -57,6 +63,7 @@ class EventQuery:
     after: int | None = None
     page_size: int = 50
     page_token: str = ""
+    sight: Sight | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,16 @@ class Idempotency:
     scope: str
     key: str
     fingerprint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """An item of a bulk request, as what a command on the model ``uid`` is carried out for: once, and only while the
+    item waits."""
+
+    bulk: str
+    position: int
+    uid: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,11 +145,12 @@ class Site:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class News:
     """What another process has committed: a change of this model, and of these operations. ``site`` is the model's;
-    empty where it is not known."""
+    empty where it is not known. ``access``: of members or keys, and of no model."""
 
     uid: str
     site: str = ""
     operations: tuple[str, ...] = ()
+    access: bool = False
 
 
 class Sites(Protocol):
@@ -202,9 +220,9 @@ class Sources(Protocol):
     async def version(self, namespace: str, source: Registered) -> str | None:
         """The version that it means now; None where it means nothing any more."""
 
-    async def problems(self, namespace: str, spec: Spec) -> Sequence[Problem]:
+    async def problems(self, namespace: str, spec: Spec, *, required: bool = False) -> Sequence[Problem]:
         """Why nothing may be launched from ``spec`` in the namespace now, at paths relative to it
-        (:func:`modelyard.domain.signing.launch_problems`)."""
+        (:func:`modelyard.domain.signing.launch_problems`). ``required``: as if it required signatures."""
 
 
 class Store(Protocol):
@@ -218,8 +236,8 @@ class Store(Protocol):
     async def list_namespaces(self) -> Sequence[Namespace]:
         """All, by name."""
 
-    async def set_quota(self, name: str, quota: Quota) -> Namespace:
-        """Raises NotFound."""
+    async def change_namespace(self, name: str, change: Callable[[Namespace], Namespace]) -> Namespace:
+        """Write what ``change`` makes of its description, quota and features. Raises NotFound."""
 
     async def delete_namespace(self, name: str) -> None:
         """Raises Refused (code ``not_empty``) while it holds models, NotFound if there is none."""
@@ -252,26 +270,31 @@ class Store(Protocol):
         """What the instances of each namespace hold, by their models' statuses; namespaces that hold nothing may
         be missing."""
 
-    async def count_models(self) -> Mapping[str, int]:
-        """How many models are in each state; states without models are missing."""
+    async def count_models(self, sight: Sight | None = None) -> Mapping[str, int]:
+        """How many models are in each state, of those that ``sight`` sees (None: all); states without models are
+        missing."""
+
+    async def groups_of(self, model_uid: str) -> frozenset[str]:
+        """The groups of a model, also of one that is deleted: those that it had at last."""
 
     async def commit(
-        self, change: Change, idempotency: Idempotency | None = None, fence: Fence | None = None
+        self, change: Change, idempotency: Idempotency | Place | None = None, fence: Fence | None = None
     ) -> Change:
         """Write a change in one transaction and return it as written (versions raised, events numbered).
 
         Raises:
             LeaseLost: ``fence`` is no longer the newest of its site.
-            VersionConflict: ``change.before`` is no longer what is stored.
+            VersionConflict: ``change.before`` is no longer what is stored; the item at ``idempotency`` no longer waits.
             AlreadyExists: a new model's name is taken.
             NotFound: a new model's namespace does not exist.
         """
 
-    async def recall(self, idempotency: Idempotency) -> Operation | None:
-        """The operation that this key led to before, as it is now.
+    async def recall(self, idempotency: Idempotency | Place) -> Operation | None:
+        """The operation that this key, or item, led to before, as it is now.
 
         Raises:
             IdempotencyMismatch: the key came with another request then.
+            Refused: the item is over without one (code ``item_over``).
         """
 
     async def get_revision_spec(self, model_uid: str, generation: int) -> Spec | None: ...
@@ -332,6 +355,8 @@ class Route:
     repeatable: bool = False
     canary: CanaryShare | None = None
     traffic: Traffic | None = None
+    groups: tuple[str, ...] = ()
+    rate: Rate | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -361,11 +386,23 @@ class ArmLoad:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """How the requests of one model were answered since the gateway began to count: so many ``answers``, of which
+    ``errors`` with 5xx (refusals among them), and how many of those that reached an instance took how long
+    (``buckets``: see :mod:`modelyard.domain.latency`)."""
+
+    answers: int
+    errors: int
+    buckets: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """What the gateway has seen of one model since it began to count. ``requests``: how many came in for
     it (held ones when they go on to an instance); ``busy``: seconds spent in instances, all requests added
     up, those in flight included; ``quiet``: seconds since the last request ended or the count began, 0 while one
-    is in flight; ``waiting``: requests that are held; ``arms``: those of its traffic, if it has several."""
+    is in flight; ``waiting``: requests that are held; ``arms``: those of its traffic, if it has several;
+    ``answered``: None while nothing was."""
 
     uid: str
     requests: int
@@ -374,6 +411,7 @@ class Load:
     waiting: int
     quiet: float
     arms: tuple[ArmLoad, ...] = ()
+    answered: Answered | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -408,6 +446,13 @@ class Gateway(Protocol):
     def drained(self) -> AsyncIterator[ModelRef]:
         """A model's ref each time one of its closed instances has nothing in flight any more, and each
         time the gateway has come back."""
+
+    async def set_access(self, snapshot: Snapshot) -> None:
+        """Have these keys and members let in, and nobody else: once this returns a gateway that is there has them. One
+        that is away reads them when it starts, and is told when it comes back."""
+
+    def key_uses(self) -> AsyncIterator[Mapping[str, datetime]]:
+        """When keys were last used there, by their ids: each use once, about once a minute."""
 
     def loads(self) -> AsyncIterator[Loads]:
         """What is asked of the models: at once when a request begins to wait, else at most twice a second,

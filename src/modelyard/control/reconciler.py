@@ -120,6 +120,14 @@ class Reconciler:
         owned.actor.invalidate()
         owned.mailbox.set()
 
+    def unused_since(self, uid: str, now: datetime) -> datetime | None:
+        """Since when nobody has called a model; None while somebody does, or where that is not known."""
+        return self._demand.unused_since(uid, now)
+
+    def protect(self, uids: frozenset[str]) -> None:
+        """Have none of these models make room for others."""
+        self._admission.protect(uids)
+
     async def resync(self) -> None:
         """Look at every model once; returns when all have been looked at."""
         for owned, passes in await self._wake_all(0.0):

@@ -13,11 +13,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from modelyard.backends.port import Backend
+from modelyard.control.bulk_ports import BulkStore
 from modelyard.control.capacity import CapacityViews
 from modelyard.control.changes import ChangeFeed
 from modelyard.control.forecast import Forecast, forecast_start, forecast_update
-from modelyard.control.ports import Idempotency, ModelQuery, Resolved, Sources, Store
+from modelyard.control.gate import Gate
+from modelyard.control.ports import Idempotency, ModelQuery, Place, Resolved, Sources, Store
 from modelyard.domain import commands, states, steering
+from modelyard.domain.access import EVERYWHERE, Permission, Principal, Sight, no_model
 from modelyard.domain.capacity import NOTHING, Inventory, amount_of, left_of
 from modelyard.domain.commands import Asked, Change
 from modelyard.domain.effects import needs_new_instances
@@ -32,7 +35,8 @@ from modelyard.domain.errors import (
     Unavailable,
     VersionConflict,
 )
-from modelyard.domain.model import Model, ModelRef, Revision, StopMode
+from modelyard.domain.features import forbidden
+from modelyard.domain.model import Model, ModelRef, Namespace, Revision, StopMode
 from modelyard.domain.names import (
     FileSource,
     InvalidReference,
@@ -64,12 +68,20 @@ class Busy(Unavailable):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who asks, why, and with what guards. ``if_match`` is the version that the caller has seen."""
+    """Who asks, why, and with what guards. ``if_match`` is the version that the caller has seen; ``principal`` what it
+    may and sees (None: all, as what acts by itself). ``amend`` has the last word on the change that is decided on, each
+    time anew after a lost race: what it adds is written with it, and what it raises refuses it."""
 
     actor: str
     reason: str = ""
     if_match: int | None = None
-    idempotency: Idempotency | None = None
+    idempotency: Idempotency | Place | None = None
+    principal: Principal | None = None
+    amend: Callable[[Change], Awaitable[Change]] | None = None
+    # Ends a protected model nevertheless, if the caller may and says why.
+    override: bool = False
+    # Carries a policy out, so none holds it up.
+    exempt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +106,8 @@ class ModelService:
         *,
         site: str = "",
         sources: Sources | None = None,
+        bulks: BulkStore | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self._store = store
         self._feed = feed
@@ -102,15 +116,38 @@ class ModelService:
         self._clock = clock
         self._site = site
         self._sources = sources
+        self._bulks = bulks
+        self._gate = gate
 
-    async def get(self, namespace: str, name: str) -> Model:
-        """Raises NotFound, naming what is missing: the model or its namespace."""
+    async def get(self, namespace: str, name: str, viewer: Principal | None) -> Model:
+        """Raises NotFound, naming what is missing: the model or its namespace. One that is not there for the
+        ``viewer`` (None: all are) is missing too."""
         model = await self._store.get_model(namespace, name)
-        if model is not None:
+        if model is not None and (viewer is None or viewer.sees(namespace, name, model.spec.groups)):
             return model
-        if await self._store.get_namespace(namespace) is None:
+        if model is None and await self._store.get_namespace(namespace) is None:
             raise NotFound(f"There is no namespace {namespace!r}.")
-        raise NotFound(f"There is no model {name!r} in namespace {namespace!r}.")
+        raise no_model(namespace, name)
+
+    async def operation(self, operation_id: str, viewer: Principal | None) -> Operation:
+        """Raises NotFound: there is none, or its model is not there for the ``viewer``."""
+        found = await self._store.get_operation(operation_id)
+        if found is None or not await self._sees(viewer, found):
+            raise NotFound(f"There is no operation {operation_id!r}.")
+        return found
+
+    async def wait_operation(self, operation_id: str, timeout: float, viewer: Principal | None) -> Operation:
+        """The operation once it is done, or as it stands after ``timeout`` seconds. Raises NotFound."""
+        await self.operation(operation_id, viewer)
+        return await self._feed.wait_operation(operation_id, timeout)
+
+    async def _sees(self, viewer: Principal | None, operation: Operation) -> bool:
+        if viewer is None or viewer.sight is None:
+            return True
+        if operation.kind is OperationKind.BULK and operation.actor == viewer.name:
+            return True
+        groups = await self._store.groups_of(operation.model_uid)
+        return viewer.sees(operation.namespace, operation.model, groups)
 
     async def create(
         self, namespace: str, name: str, spec: Spec, desired: RunState, caller: Caller, found: Sequence[Problem] = ()
@@ -118,6 +155,8 @@ class ModelService:
         """``found`` is what its reader has found wrong with the request; the answer names all of it."""
 
         async def decide(asked: Asked) -> Change:
+            if caller.principal is not None:
+                caller.principal.demand(Permission.EDIT, namespace, name)
             problem = name_problem("name", name)
             await self._validate(namespace, name, spec, [*found, *([problem] if problem else [])])
             return commands.create(secrets.token_hex(8), namespace, name, spec, desired, asked, self._site)
@@ -210,16 +249,20 @@ class ModelService:
     ) -> list[Bulk]:  # fmt: skip
         """Stop the models of ``namespace`` (None: of all) that are named and have all ``labels``; no name means
         all of them. What became of each, in the order of names; one that is missing or refuses stops none of
-        the others."""
+        the others. To force all to stop is the emergency stop: it goes before everything else."""
         commands.check_timeout(timeout)
+        urgent = mode is StopMode.FORCE and not names and not labels
+        # Beside the rest: each wait lets all others have their turn first.
+        called_off = asyncio.ensure_future(self._call_off(namespace, caller)) if urgent else None
         if names and namespace is not None and not labels:
             # Each by its name: nobody else needs to be looked at.
             chosen = [ModelRef("", namespace, name) for name in dict.fromkeys(names)]
             found: list[Bulk] = []
         else:
-            chosen, found = _named(await self._select(namespace, labels), names, namespace)
+            sight = caller.principal.sight if caller.principal is not None else None
+            chosen, found = _named(await self._select(namespace, labels, sight), names, namespace)
 
-        turns = asyncio.Semaphore(_ABREAST)
+        turns = asyncio.Semaphore(len(chosen) + 1 if urgent else _ABREAST)
         accepted: list[Change] = []
 
         def decide(model: Model, asked: Asked) -> Change:
@@ -227,6 +270,8 @@ class ModelService:
 
         async def one(ref: ModelRef) -> Bulk:
             try:
+                if caller.principal is not None:
+                    caller.principal.demand(Permission.OPERATE, ref.namespace, ref.name)
                 async with turns:
                     return Bulk(ref, await self._command(ref.namespace, ref.name, caller, decide, accepted), None)
             except ModelyardError as error:
@@ -239,6 +284,14 @@ class ModelService:
             # Only now: to carry out a stop takes several times what it takes to accept it.
             for change in accepted:
                 self._feed.wake(change)
+            if called_off is not None:
+                await called_off
+
+    async def _call_off(self, namespace: str | None, caller: Caller) -> None:
+        """Begin no more starts that were asked of many models; each stop makes its own model's void anyway."""
+        who, where = caller.principal, namespace or EVERYWHERE
+        if self._bulks is not None and (who is None or who.may(Permission.OPERATE, where)):
+            await self._bulks.call_off(namespace, self._clock())
 
     async def stop(self, namespace: str, name: str, mode: StopMode, timeout: float, caller: Caller) -> Operation:
         return await self._command(namespace, name, caller, lambda m, a: commands.stop(m, mode, timeout, a))
@@ -256,9 +309,9 @@ class ModelService:
         """Cancel a running operation (see :func:`modelyard.domain.steering.cancel_operation`)."""
 
         async def decide(asked: Asked) -> Change:
-            operation = await self._store.get_operation(operation_id)
-            if operation is None:
-                raise NotFound(f"There is no operation {operation_id!r}.")
+            operation = await self.operation(operation_id, caller.principal)
+            if caller.principal is not None:
+                caller.principal.demand(Permission.OPERATE, operation.namespace, operation.model)
             model = await self._store.get_model_by_uid(operation.model_uid)
             if model is None:
                 raise NotFound(f"The model {operation.model!r} of this operation is gone.")
@@ -275,9 +328,12 @@ class ModelService:
     # ------------------------------------------------------------------ forecasts
 
     async def forecast_create(
-        self, namespace: str, name: str, spec: Spec, desired: RunState, found: Sequence[Problem] = ()
-    ) -> Forecast:
+        self, namespace: str, name: str, spec: Spec, desired: RunState, viewer: Principal | None,
+        found: Sequence[Problem] = (),
+    ) -> Forecast:  # fmt: skip
         """Raises what :meth:`create` would."""
+        if viewer is not None:
+            viewer.demand(Permission.EDIT, namespace, name)
         problem = name_problem("name", name)
         await self._validate(namespace, name, spec, [*found, *([problem] if problem else [])])
         if await self._store.get_namespace(namespace) is None:
@@ -285,26 +341,35 @@ class ModelService:
         ref = ModelRef("", namespace, name)
         if await self._store.get_model(namespace, name) is not None:
             raise AlreadyExists(f"The model {ref} exists already. Update it, or choose another name.")
+        if self._gate is not None:
+            await self._gate.check_launch(namespace, name, spec, None, begins=desired is RunState.RUNNING)
         forecast = forecast_start(ref, spec, await self._capacity.room(self._site), self._clock())
         return forecast if desired is RunState.RUNNING else replace(forecast, count=0)
 
-    async def forecast_start(self, namespace: str, name: str) -> Forecast:
+    async def forecast_start(self, namespace: str, name: str, viewer: Principal | None) -> Forecast:
         """Raises what :meth:`start` would."""
-        model = await self.get(namespace, name)
+        model = await self.get(namespace, name, viewer)
         if model.status.state is not State.QUEUED:
             states.decide(model.status.state, Command.START)
         await self._admit(model)
+        if self._gate is not None:
+            begins = model.desired is RunState.STOPPED
+            await self._gate.check_launch(namespace, name, model.target_spec, model, begins=begins)
         room = await self._capacity.room(model.site)
         return forecast_start(model.ref, model.target_spec, room, self._clock())
 
-    async def forecast_update(self, namespace: str, name: str, revise: Callable[[Model], Awaitable[Spec]]) -> Forecast:
+    async def forecast_update(
+        self, namespace: str, name: str, revise: Callable[[Model], Awaitable[Spec]], viewer: Principal | None
+    ) -> Forecast:
         """Raises what :meth:`update` would, but for the acknowledgement, which the forecast asks for."""
-        model = await self.get(namespace, name)
+        model = await self.get(namespace, name, viewer)
         spec = await revise(model)
         found = commands.update_problems(model, spec, acknowledge_restart=True)
         await self._validate(namespace, name, spec, found, launches=_launches(model, spec))
         if commands.replaces(model, spec):
             states.decide(model.status.state, Command.UPDATE)
+        if self._gate is not None and _launches(model, spec):
+            await self._gate.check_launch(namespace, name, spec, model, begins=False)
         return forecast_update(model, spec, await self._capacity.room(model.site), self._clock())
 
     # ------------------------------------------------------------------ helpers
@@ -337,7 +402,11 @@ class ModelService:
         return await self._carry_out(caller, decide_on_stored)
 
     async def _admit(self, model: Model) -> None:
-        """Raises Refused where nothing may be launched from what the model is made of."""
+        """Raises Refused where nothing may be launched from what the model is made of, or its namespace may no longer
+        use that."""
+        known = await self._store.get_namespace(model.namespace)
+        if known is not None and (off := forbidden(known.features, model.target_spec)):
+            raise Refused("feature_off", " ".join(problem.message for problem in off), ["update", "stop"])
         if problems := await self._unsigned(model.namespace, model.target_spec):
             raise launch_refusal(problems, ["update", "stop"])
 
@@ -369,9 +438,9 @@ class ModelService:
             return written.after
         raise Busy
 
-    async def _select(self, namespace: str | None, labels: Mapping[str, str]) -> list[ModelRef]:
+    async def _select(self, namespace: str | None, labels: Mapping[str, str], sight: Sight | None) -> list[ModelRef]:
         refs: list[ModelRef] = []
-        query = ModelQuery(namespace=namespace, labels=labels, page_size=_PAGE)
+        query = ModelQuery(namespace=namespace, labels=labels, page_size=_PAGE, sight=sight)
         while True:
             page = await self._store.list_models(query)
             refs += [model.ref for model in page.items]
@@ -398,7 +467,7 @@ class ModelService:
 
     async def _stored(self, namespace: str, name: str, caller: Caller) -> Model:
         """The model, if it still is what the caller has seen."""
-        model = await self.get(namespace, name)
+        model = await self.get(namespace, name, caller.principal)
         _check_version(model, caller)
         return model
 
@@ -414,9 +483,12 @@ class ModelService:
             if (earlier := await self._recall(caller)) is not None:
                 return earlier
             try:
-                change = await self._feed.commit(
-                    await decide(self._asked(caller)), caller.idempotency, wake=wake_later is None
-                )
+                change = await decide(self._asked(caller))
+                if self._gate is not None:
+                    change = await self._gate.hold(change, caller)
+                if caller.amend is not None:
+                    change = await caller.amend(change)
+                change = await self._feed.commit(change, caller.idempotency, wake=wake_later is None)
             except VersionConflict:
                 continue
             if wake_later is not None:
@@ -481,19 +553,26 @@ class ModelService:
         named = {p.path for p in found}
         more = await self.problems(spec, name=name, launches=launches)
         problems = [*found, *(p for p in more if p.path not in named)]
-        problems += await self._quota_problems(namespace, spec)
+        problems += await self._tenant_problems(namespace, spec)
         problems += await self._unsigned(namespace, spec) if launches else []
         if problems:
             raise InvalidRequest(problems)
 
-    async def _quota_problems(self, namespace: str, spec: Spec) -> list[Problem]:
-        """What could never run, however long it waited."""
-        each = amount_of(spec.resources)
-        known = await self._store.get_namespace(namespace) if each else None
+    async def _tenant_problems(self, namespace: str, spec: Spec) -> list[Problem]:
+        """What its namespace may not use, and what could never run by its quota, however long it waited."""
+        known = await self._store.get_namespace(namespace)
         if known is None:
             return []
+        off = [replace(p, path=f"spec.{p.path}") for p in forbidden(known.features, spec)]
+        return off + self._quota_problems(known, spec)
+
+    @staticmethod
+    def _quota_problems(known: Namespace, spec: Spec) -> list[Problem]:
+        each = amount_of(spec.resources)
+        if not each:
+            return []
         fields = {"devices": "gpus", "memory": "memory", "cpu": "cpu"}
-        message = f"One instance needs more than the whole quota of namespace {namespace}."
+        message = f"One instance needs more than the whole quota of namespace {known.name}."
         left = left_of(known.quota, NOTHING)
         return [Problem(f"spec.resources.{fields[k]}", "exceeds_quota", message) for k in each.short_of(left)]
 
@@ -535,7 +614,14 @@ def _named(refs: list[ModelRef], names: Sequence[str], namespace: str | None) ->
     return [ref for ref in refs if ref.name in names], missing
 
 
+def replaced(model: Model) -> NotFound:
+    """The answer where the model that was meant is gone, and this one has its name."""
+    return NotFound(f"The model {model.ref} is another one than was meant: that one is deleted.")
+
+
 def _check_version(model: Model, caller: Caller) -> None:
+    if isinstance(caller.idempotency, Place) and caller.idempotency.uid != model.uid:
+        raise replaced(model)
     if caller.if_match is not None and caller.if_match != model.version:
         raise EtagMismatch(
             f"The model is at version {model.version}, If-Match names {caller.if_match}: get it again "

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from modelyard import tasks
 from modelyard.backends.port import Backend
@@ -22,6 +22,7 @@ from modelyard.control.delegates import Guarded
 from modelyard.control.leases import Lease
 from modelyard.control.ports import Fence, Gateway, Sites, Store
 from modelyard.control.reconciler import Reconciler
+from modelyard.control.tenants import Directory
 from modelyard.control.traffic import TrafficBook
 from modelyard.domain.errors import ModelyardError, Unavailable
 from modelyard.domain.spec import BackendName
@@ -75,6 +76,11 @@ class Equipment:
     channel: Callable[[], Channel]
     clock: Callable[[], datetime]
     traffic: TrafficBook = field(default_factory=TrafficBook)
+    directory: Directory | None = None
+    # What else runs for as long as the site is driven, by name.
+    beside: Callable[[Fence], Mapping[str, Coroutine[Any, Any, None]]] = lambda _: {}
+    # The same for what needs to know what the reconciler knows; filled before the first tenure.
+    overseers: dict[str, Callable[[Reconciler], Coroutine[Any, Any, None]]] = field(default_factory=dict)
 
 
 @asynccontextmanager
@@ -90,6 +96,8 @@ async def tenure(equipment: Equipment, lease: Lease, fence: Fence) -> AsyncItera
         channel = equipment.channel()
         await channel.open()
         stack.push_async_callback(channel.close)
+        if equipment.directory is not None:
+            await stack.enter_async_context(equipment.directory.told_to(channel))
         await equipment.sites.adopt_models(fence.site)
         guarded = {name: Guarded(_constant(backend), lease.check) for name, backend in backends.items()}
         reconciler = Reconciler(
@@ -103,6 +111,10 @@ async def tenure(equipment: Equipment, lease: Lease, fence: Fence) -> AsyncItera
         feed.on_gap = lambda: _look_at_all(reconciler)
         telling = tasks.spawn(_tell_inventory(equipment, fence, backends[BackendName.LOCAL]), "tell the inventory")
         stack.push_async_callback(tasks.stop, telling)
+        for name, work in equipment.beside(fence).items():
+            stack.push_async_callback(tasks.stop, tasks.spawn(work, name))
+        for name, oversee in equipment.overseers.items():
+            stack.push_async_callback(tasks.stop, tasks.spawn(oversee(reconciler), name))
         log.info("Driving the site %s (tenure %d)", fence.site, fence.token)
         yield
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from modelyard.control.ports import ArmLoad, CanaryShare, Loads, Store
+from modelyard.control.ports import Answered, ArmLoad, CanaryShare, Loads, Store
 from modelyard.domain.canary import Evidence
 from modelyard.domain.model import InstancePhase, Model, Rollout
 from modelyard.domain.significance import Counts
@@ -19,20 +19,31 @@ class TrafficBook:
     def __init__(self) -> None:
         self._gateway = ""
         self._arms: dict[str, tuple[ArmLoad, ...]] = {}
+        # How requests were answered, by the model's uid.
+        self.answered: dict[str, Answered] = {}
 
     def take(self, loads: Loads) -> None:
         """A report of the gateway."""
         if loads.gateway != self._gateway:
             self._gateway = loads.gateway
             self._arms.clear()
+            self.answered.clear()
         for load in loads.models:
+            if load.answered is not None:
+                self.answered[load.uid] = load.answered
             if load.arms:
                 self._arms[load.uid] = load.arms
             else:
                 self._arms.pop(load.uid, None)
 
+    @property
+    def gateway(self) -> str:
+        """Whose counts these are; empty while nothing was told."""
+        return self._gateway
+
     def forget(self, uid: str) -> None:
         self._arms.pop(uid, None)
+        self.answered.pop(uid, None)
 
     def arms(self, uid: str) -> Sequence[ArmLoad]:
         """Of a model that has arms and of which something was told."""

@@ -7,16 +7,19 @@ decides. Nothing of a namespace in which a caller may not even read is there for
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import Final
+from typing import Final, NoReturn
 
-from modelyard.domain.errors import ModelyardError
+from modelyard.domain.errors import ModelyardError, NotFound, Problem
 
 # The namespace of a grant that holds in all of them.
 EVERYWHERE: Final = "*"
+
+_PATTERN: Final = re.compile(r"[a-z0-9*?-]{1,63}")
 
 
 class Permission(StrEnum):
@@ -91,6 +94,16 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """Which of all models a caller sees, for those who choose among many: what one of ``reads`` covers, if it is of no
+    group or of one of ``groups``, or if one of ``edits`` covers it too."""
+
+    reads: tuple[Grant, ...]
+    edits: tuple[Grant, ...]
+    groups: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
     """A caller. ``name`` says who in events and records, and never holds a secret; ``groups`` are those that its
     identity provider names."""
@@ -109,6 +122,12 @@ class Principal:
         if permission is Permission.OVERSEE:
             return self.oversees
         return any(permission in PERMISSIONS[g.role] and g.covers(namespace, model) for g in self.grants)
+
+    def may_some(self, permission: Permission, namespace: str) -> bool:
+        """In the namespace, for any model at least."""
+        if permission is Permission.OVERSEE:
+            return self.oversees
+        return any(permission in PERMISSIONS[g.role] and g.namespace in (EVERYWHERE, namespace) for g in self.grants)
 
     def may_somewhere(self, permission: Permission) -> bool:
         """In any namespace, for any model."""
@@ -132,6 +151,45 @@ class Principal:
             return False
         wanted = frozenset(groups)
         return not wanted or bool(wanted & self.groups) or self.may(Permission.EDIT, namespace, model)
+
+    @property
+    def sight(self) -> Sight | None:
+        """As :meth:`sees`, for many models; None: it sees all."""
+        reads = tuple(g for g in self.grants if Permission.READ in PERMISSIONS[g.role])
+        edits = tuple(g for g in reads if Permission.EDIT in PERMISSIONS[g.role])
+        if any(g.namespace == EVERYWHERE and not g.models for g in edits):
+            return None
+        return Sight(reads=reads, edits=edits, groups=self.groups)
+
+    def demand(self, permission: Permission, namespace: str, model: str | None = None) -> None:
+        """Raises NotFound or Forbidden, whichever of them the caller may know, where it may not."""
+        if self.may(permission, namespace, model):
+            return
+        if permission is not Permission.OVERSEE:
+            if not self.knows(namespace):
+                raise NotFound(f"There is no namespace {namespace!r}.")
+            if model is not None and not self.may(Permission.READ, namespace, model):
+                raise no_model(namespace, model)
+        self.refuse(permission, namespace)
+
+    def refuse(self, permission: Permission, namespace: str | None = None) -> NoReturn:
+        """Raises Forbidden."""
+        where = f" in namespace {namespace!r}" if namespace and permission is not Permission.OVERSEE else ""
+        raise Forbidden(f"{self.name} may not do this{where}: it needs {need_of(permission)}.")
+
+
+def no_model(namespace: str, name: str) -> NotFound:
+    """What is said of a model that is not there, or not for the caller: nobody can tell which."""
+    return NotFound(f"There is no model {name!r} in namespace {namespace!r}.")
+
+
+def pattern_problem(path: str, pattern: str) -> Problem | None:
+    """What is wrong with a pattern of models' names. They are those of shells without sets of characters, which not
+    every database could look for."""
+    if _PATTERN.fullmatch(pattern):
+        return None
+    message = f"{pattern!r} is no pattern of models' names: use lower-case letters, digits, hyphens, * and ?."
+    return Problem(path, "invalid_value", message)
 
 
 def administrator(name: str) -> Principal:

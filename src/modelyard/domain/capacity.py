@@ -126,6 +126,8 @@ class Tenant:
     ref: ModelRef
     priority: int = 0
     pin: bool = False
+    # By a policy.
+    protected: bool = False
     quiet_since: datetime | None = None
     # It is giving up what it holds already.
     leaving: bool = False
@@ -134,7 +136,7 @@ class Tenant:
     def use(self) -> Use:
         """As the rule sees it by which the cache's versions go, too."""
         used_at = None if self.quiet_since is None else self.quiet_since.timestamp()
-        return Use(used_at=used_at, pinned=self.pin, rank=self.priority)
+        return Use(used_at=used_at, pinned=self.pin or self.protected, rank=self.priority)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,7 +245,7 @@ class Room:
     def _stays(self, uid: str, priority: int) -> bool:
         """Whether one who waits with this priority cannot expect the model to go."""
         tenant = self.tenants.get(uid)
-        return tenant is not None and not tenant.leaving and (tenant.pin or tenant.priority > priority)
+        return tenant is not None and not tenant.leaving and (tenant.use.pinned or tenant.priority > priority)
 
     def _reach(self, claim: Claim) -> Amount:
         """What there may ever be for ``claim``, one of ``claims``. What its own model holds stays, unless that is

@@ -31,6 +31,7 @@ from modelyard.domain.model import (
 )
 from modelyard.domain.operations import INTAKE, ROLLOUTS, Operation, OperationKind, Step, succeed, with_step
 from modelyard.domain.ramping import first_step
+from modelyard.domain.scheduling import ScheduleChange
 from modelyard.domain.spec import Follow, Spec
 from modelyard.domain.states import Command, RunState, State, decide
 
@@ -50,7 +51,8 @@ class Asked:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """One transaction. ``before`` is what the change was worked out from (None: the model is new),
-    ``after`` what it leaves (None: the model is gone); ``given_up`` are generations whose rollout was, and why."""
+    ``after`` what it leaves (None: the model is gone); ``given_up`` are generations whose rollout was, and why;
+    ``schedule`` is what becomes of the model's schedule with it."""
 
     before: Model | None
     after: Model | None
@@ -58,6 +60,7 @@ class Change:
     given_up: tuple[tuple[int, Failure], ...] = ()
     operations: tuple[Operation, ...] = ()
     events: tuple[Event, ...] = ()
+    schedule: ScheduleChange | None = None
 
 
 def create(uid: str, namespace: str, name: str, spec: Spec, desired: RunState, asked: Asked, site: str = "") -> Change:
@@ -74,7 +77,10 @@ def create(uid: str, namespace: str, name: str, spec: Spec, desired: RunState, a
     )
     model = Model(
         uid=uid, namespace=namespace, name=name, spec=spec, target_spec=spec, generation=1, desired=desired,
-        status=Status(state=state, target=target, transition=transition),
+        status=Status(
+            state=state, target=target, transition=transition,
+            run_since=asked.at if desired is RunState.RUNNING else None,
+        ),
         created_at=asked.at, updated_at=asked.at, site=site,
     )  # fmt: skip
     operation = _operation(model, OperationKind.DEPLOY, asked, target)
@@ -93,7 +99,9 @@ def start(model: Model, asked: Asked, *, restore_autoscaling: bool = True) -> Ch
     state = decide(model.status.state, Command.START)
     status = fresh_try(_move(model.status, state, asked, "Start requested."))
     fixed = Scale(desired=model.spec.base, changed_at=asked.at, reason="Started without autoscaling.", suspended=True)
-    status = replace(status, scale=None if restore_autoscaling else fixed, awake_since=asked.at)
+    status = replace(
+        status, scale=None if restore_autoscaling else fixed, awake_since=asked.at, run_since=asked.at
+    )  # fmt: skip
     after = replace(model, desired=RunState.RUNNING, status=status, updated_at=asked.at)
     return _commanded(model, after, OperationKind.START, asked, status.target)
 
@@ -118,6 +126,8 @@ def _renew(model: Model, command: Command, kind: OperationKind, asked: Asked) ->
     status = _move(model.status, state, asked, f"{str(command).capitalize()} requested.")
     status = _retarget(fresh_try(status), target, model.target_spec, model.target_spec, asked.at)
     desired = RunState.RUNNING if command is Command.RESTART else model.desired
+    if model.desired is RunState.STOPPED and desired is RunState.RUNNING:
+        status = replace(status, run_since=asked.at)
     after = replace(model, desired=desired, status=status, updated_at=asked.at)
     return _commanded(model, after, kind, asked, target)
 

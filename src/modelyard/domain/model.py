@@ -17,14 +17,20 @@ from modelyard.domain.states import RunState, State
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:
-    """Which model, for those who need no more of it."""
+    """Which model, for those who need no more of it. ``private``: it is of groups, so not all who read in its namespace
+    may know of it."""
 
     uid: str
     namespace: str
     name: str
+    private: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+    def may_be_named_to(self, other: ModelRef) -> bool:
+        """In what is told of ``other``: whoever sees that one sees this one too."""
+        return self.namespace == other.namespace and not self.private
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -277,10 +283,12 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preempted:
-    """The model gave up its place to another and comes back when there is room."""
+    """The model gave up its place to another and comes back when there is room. ``called``: what sentences call the
+    other one."""
 
     by: ModelRef
     at: datetime
+    called: str = "another model"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -318,8 +326,9 @@ class Status:
     was, the last one that serves beside ``target``): a failed update goes back to it. ``failures`` counts failed
     launches in a row; ``counted`` holds the ids of ended instances already counted, so that a crash of the control
     process counts none twice. ``rolled_back`` stands until the next start, restart or update. ``awake_since`` is when
-    a model that may go idle last had a reason not to. ``admitted`` is the number of instances that it has been
-    granted: to replace one of these it goes before all that still wait for their first.
+    a model that may go idle last had a reason not to, ``run_since`` when it was last started. ``admitted`` is the
+    number of instances that it has been granted: to replace one of these it goes before all that still wait for their
+    first.
     """
 
     state: State
@@ -339,6 +348,7 @@ class Status:
     preempted: Preempted | None = None
     scale: Scale | None = None
     awake_since: datetime | None = None
+    run_since: datetime | None = None
     doomed: tuple[Doomed, ...] = ()
     admitted: int = 0
     stop: StopRequest | None = None
@@ -374,7 +384,7 @@ class Model:
 
     @property
     def ref(self) -> ModelRef:
-        return ModelRef(self.uid, self.namespace, self.name)
+        return ModelRef(self.uid, self.namespace, self.name, private=bool(self.spec.groups))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -389,13 +399,14 @@ class Quota:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Namespace:
     """A project or tenant. ``require_signature``: models are served from signed versions
-    only."""
+    only; ``features``: what it may use, where that is not as it is by default (:mod:`modelyard.domain.features`)."""
 
     name: str
     created_at: datetime
     description: str = ""
     quota: Quota = Quota()
     require_signature: bool = False
+    features: Mapping[str, bool | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ class OperationKind(StrEnum):
     REDEPLOY = "redeploy"
     TERMINATE = "terminate"
     DELETE = "delete"
+    BULK = "bulk"  # of many models, each with an operation of its own (see bulk.py)
 
 
 # Those that replace instances, and the steps that each of them goes through.
@@ -70,6 +71,8 @@ class Operation:
     steps: tuple[Step, ...] = ()
     result: Mapping[str, Any] | None = None
     error: Mapping[str, Any] | None = field(default=None)
+    # What was let pass that a policy warns of.
+    warnings: tuple[str, ...] = ()
 
     @property
     def done(self) -> bool:

@@ -111,7 +111,7 @@ def awake(status: Status, demand: Demand, now: datetime) -> tuple[Status, tuple[
 def queued(status: Status, now: datetime) -> Status:
     """In the queue, having given up its place."""
     assert status.preempted is not None
-    message = f"Made room for {status.preempted.by}; starts again once there is room."
+    message = f"Made room for {status.preempted.called}; starts again once there is room."
     status = moved(status, State.QUEUED, now, CONTROLLER, "Preempted", message)
     releasing = ("Releasing", f"Ending {len(status.instances)} instance(s).") if status.instances else None
     return with_conditions(status, now, ready=("Preempted", message), progressing=releasing)
@@ -215,7 +215,7 @@ def _in_the_queue(status: Status, now: datetime) -> Status:
     message = _short_of(status)
     message = f"{message[0].upper()}{message[1:]}."
     if status.preempted is not None:
-        message = f"Made room for {status.preempted.by}. {message}"
+        message = f"Made room for {status.preempted.called}. {message}"
     failure = status.failure if status.failures else None
     status = moved(status, State.QUEUED, now, CONTROLLER, status.waiting.reason, message)
     degraded = (failure.code, failure.message) if failure else None

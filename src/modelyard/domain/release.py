@@ -126,8 +126,13 @@ def _stopped(
     message = f"{released.instances} instance(s) released in {released.took_seconds:.3f} s, verified."
     status = replace(status, stop=None, peak=None, released=released, failure=None)
     status = moved(status, State.STOPPED, now, actor, reason or "Stopped", message)
-    status = with_conditions(status, now, ready=("Stopped", "The model is stopped."))
+    status = with_conditions(status, now, ready=("Stopped", _stopped_because(actor, reason)))
     return Plan(status=status, actions=actions, notes=(_released_note(released),))
+
+
+def _stopped_because(actor: str, reason: str) -> str:
+    """As its callers are told: of a policy they should know when and why."""
+    return f"The model is stopped: {reason}." if actor.startswith("policy:") and reason else "The model is stopped."
 
 
 def _released_note(released: Released) -> Note:

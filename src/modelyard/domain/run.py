@@ -133,8 +133,9 @@ def _preempted(model: Model, status: Status, observation: Observation, room: Roo
     if claim is None or status.preempted is not None or not observation.instances or not claim.may_displace(model.spec):
         return status
     by = claim.ref
-    waiting = Waiting(since=now, reason="Preempted", message=f"It made room for {by}", holders=(by,))
-    return replace(status, preempted=Preempted(by=by, at=now), waiting=waiting)
+    called = str(by) if by.may_be_named_to(model.ref) else "another model"
+    waiting = Waiting(since=now, reason="Preempted", message=f"It made room for {called}", holders=(by,))
+    return replace(status, preempted=Preempted(by=by, at=now, called=called), waiting=waiting)
 
 
 def _with_good(status: Status, view: View, now: datetime) -> Status:

@@ -46,9 +46,12 @@ def shortage(
 
 
 def _names(refs: tuple[ModelRef, ...], of: ModelRef) -> str:
-    """As those of its namespace call them."""
-    names = [ref.name if ref.namespace == of.namespace else str(ref) for ref in refs]
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    """As those of its namespace call them; what not all of these may know of is only counted."""
+    names = [ref.name for ref in refs if ref.may_be_named_to(of)][:5]
+    more = len(refs) - len(names)
+    if not names:
+        return f"{more} other model{'' if more == 1 else 's'}"
+    return ", ".join(names) + (f" and {more} more" if more else "")
 
 
 def _need(kind: str, each: Amount, free: Amount, total: Amount) -> str:

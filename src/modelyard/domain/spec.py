@@ -8,6 +8,8 @@ from enum import StrEnum
 from typing import Any
 
 from modelyard.domain.names import FileSource, InvalidReference, Registered, parse_reference
+from modelyard.domain.rates import Rate
+from modelyard.domain.secrets import Secret
 
 
 class Engine(StrEnum):
@@ -238,9 +240,11 @@ class HealthCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
-    """What surrounds the process: environment, working folder, size of /dev/shm in bytes, health check."""
+    """What surrounds the process: environment, working folder, size of /dev/shm in bytes, health check. ``secrets`` are
+    variables of the environment whose values nobody is shown."""
 
     environment: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
     working_dir: str | None = None
     shared_memory: int | None = None
     health_check: HealthCheck = HealthCheck()
@@ -249,11 +253,12 @@ class Container:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Bounds on requests: ``request_timeout`` in seconds, ``max_body`` in bytes, ``max_queue`` requests
-    that may run or wait at once in the whole model."""
+    that may run or wait at once in the whole model; ``rate`` is how often it may be called (None: at will)."""
 
     request_timeout: float = 60.0
     max_body: int = 64 * 2**20
     max_queue: int = 1024
+    rate: Rate | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

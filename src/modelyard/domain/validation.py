@@ -17,6 +17,7 @@ from modelyard.domain.names import (
     parse_reference,
 )
 from modelyard.domain.quantities import format_duration
+from modelyard.domain.rates import rate_problems
 from modelyard.domain.spec import (
     PICKLE_SUFFIXES,
     Canary,
@@ -60,7 +61,7 @@ def spec_problems(spec: Spec, name: str = "") -> list[Problem]:
         *traffic_problems(name, spec.traffic),
         *_feature_problems(spec),
         *_container_problems(spec),
-        *_label_problems(spec.labels),
+        *label_problems(spec.labels),
     ]
 
 
@@ -187,6 +188,8 @@ def _number_problems(spec: Spec) -> Iterator[Problem]:
         yield Problem("limits.max_body", "out_of_range", "max_body is at least 1 byte and below 4Gi.")
     if limits.max_queue < 1:
         yield Problem("limits.max_queue", "out_of_range", "max_queue must be at least 1.")
+    if limits.rate is not None:
+        yield from rate_problems("limits.rate", limits.rate)
 
 
 def _scaling_problems(spec: Spec) -> Iterator[Problem]:
@@ -307,14 +310,21 @@ def _feature_problems(spec: Spec) -> Iterator[Problem]:
 
 def _container_problems(spec: Spec) -> Iterator[Problem]:
     container, check = spec.container, spec.container.health_check
+    for part, names in (("environment", container.environment), ("secrets", container.secrets)):
+        for name in names:
+            path = f"container.{part}.{name}"
+            if not _ENVIRONMENT_NAME.match(name):
+                yield Problem(path, "invalid_name", f"{name!r} is not a variable's name: letters, digits and _ only.")
+            elif name.startswith("MODELYARD_"):
+                yield Problem(path, "reserved_name", "Variables that start with MODELYARD_ are Modelyard's own.")
     for name, value in container.environment.items():
-        path = f"container.environment.{name}"
-        if not _ENVIRONMENT_NAME.match(name):
-            yield Problem(path, "invalid_name", f"{name!r} is not a variable's name: letters, digits and _ only.")
-        elif name.startswith("MODELYARD_"):
-            yield Problem(path, "reserved_name", "Variables that start with MODELYARD_ are Modelyard's own.")
         if "\x00" in value:
-            yield Problem(path, "invalid_value", "A variable's value holds no NUL character.")
+            yield Problem(
+                f"container.environment.{name}", "invalid_value", "A variable's value holds no NUL character."
+            )
+        if name in container.secrets:
+            message = f"{name} is in container.environment, too: a variable has one value."
+            yield Problem(f"container.secrets.{name}", "conflict", message)
     if (folder := container.working_dir) is not None and (
         not folder.startswith("/") or ".." in folder.split("/") or "\x00" in folder
     ):
@@ -342,7 +352,8 @@ def _container_problems(spec: Spec) -> Iterator[Problem]:
             )
 
 
-def _label_problems(labels: Mapping[str, str]) -> Iterator[Problem]:
+def label_problems(labels: Mapping[str, str]) -> Iterator[Problem]:
+    """What is wrong with these as labels."""
     for key, value in labels.items():
         if not is_label_key(key):
             yield Problem(f"labels.{key}", "invalid_name", f"{key!r} is not a label's name.")

@@ -7,8 +7,10 @@ import logging
 from functools import partial
 from typing import Final
 
+from modelyard.domain.access import Permission
 from modelyard.gateway import inference, repository, streaming, v1
 from modelyard.gateway.access import Access
+from modelyard.gateway.cors import Cors
 from modelyard.gateway.dividing import Dividing
 from modelyard.gateway.exchange import JSON_TYPE, ClientGone, Deadlines, Exchange, Receive, Scope, Send
 from modelyard.gateway.holding import hold
@@ -20,7 +22,6 @@ from modelyard.gateway.problems import (
     model_not_found,
     retry_after,
     stopping,
-    unauthenticated,
 )
 from modelyard.gateway.proxy import Proxy
 from modelyard.gateway.routes import NotServing
@@ -35,11 +36,19 @@ _PROBED: Final = frozenset({"health", "healthz", "live", "livez", "metrics", "pi
 class GatewayApp:
     """The front door; made inside the loop it runs in. ``closing`` is set when no new work should be sent here."""
 
-    def __init__(self, routes: RouteTable, access: Access, proxy: Proxy, metrics: GatewayMetrics) -> None:
+    def __init__(
+        self,
+        routes: RouteTable,
+        access: Access,
+        proxy: Proxy,
+        metrics: GatewayMetrics,
+        origins: frozenset[str] = frozenset(),
+    ) -> None:
         self._routes = routes
         self._access = access
         self._proxy = proxy
         self._metrics = metrics
+        self._cors = Cors(origins)
         self._dividing = Dividing(routes)
         self._deadlines = Deadlines(asyncio.get_running_loop())
         self.closing = False
@@ -47,10 +56,13 @@ class GatewayApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send, self._deadlines)
         try:
-            await self._answer(exchange)
+            if self._cors.allow(exchange):
+                await exchange.respond(200, TEXT_TYPE, b"")
+            else:
+                await self._answer(exchange)
         except Refusal as refusal:
             self._metrics.refuse(refusal.code)
-            if isinstance(refusal, NotServing) and not self._authorized(exchange):
+            if isinstance(refusal, NotServing) and not self._access.reads(_shown(exchange), refusal.route):
                 refusal = refusal.without_reason()
             await exchange.refuse(refusal)
         except ClientGone:
@@ -68,7 +80,8 @@ class GatewayApp:
         target = target_of(exchange.scope["raw_path"])
         kind = target.kind
         if kind in FORMS:
-            model = self._model(exchange, target)
+            model = await self._model(exchange, target, Permission.INFER)
+            self._access.count(exchange.caller, model.route)
             if model.divided and target.version is None:
                 await self._dividing.answer(exchange, model, partial(self._infer, exchange, target))
             else:
@@ -76,7 +89,7 @@ class GatewayApp:
         elif kind is Kind.CONTROL:
             await self._proxy.to_control(exchange)
         elif kind is Kind.PROXY:
-            model, probe = self._model(exchange, target), _is_probe(exchange, target.rest)
+            model, probe = await self._called(exchange, target)
             if not model.serves and not probe:
                 await hold(exchange, model, None)
             await self._proxy.to_instance(exchange, model, Wanted(server=True), target.rest, probe=probe)
@@ -116,16 +129,15 @@ class GatewayApp:
                 raise Refusal(503, "gateway_stopping", "The gateway is being stopped.", headers=[retry_after(1)])
             await exchange.respond(200, JSON_TYPE, b'{"ready":true}')
         elif kind is Kind.METRICS:
-            if not self._authorized(exchange):
-                raise unauthenticated()
+            self._access.demand_metrics(await self._access.identify(_shown(exchange)))
             others = await self._proxy.control_metrics()
             await exchange.respond(200, TEXT_TYPE, self._metrics.text(others))
         elif kind is Kind.V1_MODELS:
-            await v1.models(exchange, self._visible(exchange, target))
+            await v1.models(exchange, [model for model, _ in await self._visible(exchange, target)])
         elif kind is Kind.MODEL_READY:
-            await inference.ready(exchange, self._model(exchange, target), target.version)
+            await inference.ready(exchange, await self._model(exchange, target, Permission.READ), target.version)
         else:
-            model = self._model(exchange, target)
+            model = await self._model(exchange, target, Permission.READ)
             wanted = model.v2(target.version)
             if wanted.server:
                 await self._proxy.to_instance(exchange, model, wanted, target.rest, probe=True)
@@ -138,18 +150,16 @@ class GatewayApp:
         if exchange.method != "POST":
             raise method_not_allowed("POST")
         if target.kind is Kind.REPOSITORY_INDEX:
-            visible = self._visible(exchange, target)
-            await repository.answer_index(exchange, visible, authorized=self._authorized(exchange))
+            await repository.answer_index(exchange, await self._visible(exchange, target))
             return
-        if not self._authorized(exchange):
-            raise unauthenticated()
+        await self._access.identify(_shown(exchange))
         action = "load" if target.kind is Kind.MODEL_LOAD else "unload"
-        model = self._model(exchange, target)
+        model = await self._model(exchange, target, Permission.READ)
         await repository.answer_command(exchange, self._proxy, action, *model.labels)
 
     async def _other_model_path(self, exchange: Exchange, target: Target) -> None:
         """A path below a model that is none of V2's: a server that its user brought may know it."""
-        model, probe = self._model(exchange, target), _is_probe(exchange, target.rest)
+        model, probe = await self._called(exchange, target)
         if not model.serves and not probe:
             await hold(exchange, model, target.version)
         wanted = Wanted(True, target.version)
@@ -157,25 +167,39 @@ class GatewayApp:
             raise _not_found(exchange)
         await self._proxy.to_instance(exchange, model, wanted, target.rest, probe=probe)
 
-    def _visible(self, exchange: Exchange, target: Target) -> list[ServedModel]:
-        """The models of the namespace that the caller may know of."""
-        return repository.visible(self._routes, self._access, exchange.headers.get(b"authorization"), target.namespace)
+    async def _visible(self, exchange: Exchange, target: Target) -> list[tuple[ServedModel, bool]]:
+        """See :func:`modelyard.gateway.repository.visible`."""
+        return await repository.visible(self._routes, self._access, _shown(exchange), target.namespace)
 
-    def _authorized(self, exchange: Exchange) -> bool:
-        return self._access.allows(exchange.headers.get(b"authorization"))
+    async def _called(self, exchange: Exchange, target: Target) -> tuple[ServedModel, bool]:
+        """The model whose own server is called, and whether the request is a probe. Raises Refusal."""
+        probe = _is_probe(exchange, target.rest)
+        model = await self._model(exchange, target, Permission.READ if probe else Permission.INFER)
+        if not probe:
+            self._access.count(exchange.caller, model.route)
+        return model, probe
 
-    def _model(self, exchange: Exchange, target: Target) -> ServedModel:
-        """The model that ``target`` names, if the caller may use it.
+    async def _model(self, exchange: Exchange, target: Target, permission: Permission) -> ServedModel:
+        """The model that ``target`` names, if the caller may do with it what needs ``permission``.
 
         Raises:
-            Refusal: without a token nobody learns which models there are, except public ones.
+            Refusal: without a token nobody learns which models there are, except public ones, and with one only of
+                those that its bearer may know of.
         """
         model = self._routes.find(target.namespace, target.name)
-        if (model is None or not model.route.public) and not self._authorized(exchange):
-            raise unauthenticated()
+        if model is not None and model.route.public:
+            exchange.caller = self._access.known(_shown(exchange))
+            return model
+        exchange.caller = await self._access.identify(_shown(exchange))
         if model is None:
             raise model_not_found(target.namespace, target.name)
+        self._access.demand(exchange.caller, permission, model.route)
         return model
+
+
+def _shown(exchange: Exchange) -> bytes | None:
+    """What the caller shows of who it is."""
+    return exchange.headers.get(b"authorization")
 
 
 def _is_probe(exchange: Exchange, path: str) -> bool:

@@ -1,4 +1,5 @@
-"""The gateway's ear for the control process: routes in, drains and loads out, as frames over a Unix socket."""
+"""The gateway's ear for the control process: routes and who may come in, drains, loads and uses of keys out, as frames
+over a Unix socket."""
 
 from __future__ import annotations
 
@@ -11,6 +12,8 @@ from typing import Any, Final
 
 import orjson
 
+from modelyard.access.callers import parse_snapshot
+from modelyard.gateway.access import Access, Uses
 from modelyard.gateway.routes import InvalidRoute, parse_route
 from modelyard.gateway.served import RouteTable
 from modelyard.runtime.frames import FramePeer, Head, Respond
@@ -21,11 +24,14 @@ _MAX_FRAME: Final = 16 * 2**20
 
 
 class ChannelServer:
-    """Serves ``set_route``, ``remove_route``, ``drained`` and ``loads`` on ``path`` (mode 0600)."""
+    """Serves ``set_route``, ``remove_route``, ``drained``, ``loads``, ``set_access`` and ``uses`` on ``path`` (mode
+    0600)."""
 
-    def __init__(self, path: Path, routes: RouteTable) -> None:
+    def __init__(self, path: Path, routes: RouteTable, access: Access, uses: Uses) -> None:
         self._path = path
         self._routes = routes
+        self._access = access
+        self._uses = uses
         self._server: asyncio.Server | None = None
 
     async def open(self) -> None:
@@ -57,6 +63,11 @@ class ChannelServer:
                     respond(Head("", 200), b"")
                 case "drained":
                     self._drained(head, respond)
+                case "set_access":
+                    self._set_access(body)
+                    respond(Head("", 200), b"")
+                case "uses":
+                    respond(Head("", 200), orjson.dumps(self._uses.take()))
                 case "loads":
                     self._loads(peer, stream, head, respond)
                 case _:
@@ -69,6 +80,12 @@ class ChannelServer:
         watch = _texts(head, "watch")
         model = self._routes.set(parse_route(body))
         return {"in_flight": model.in_flight(watch), "report": model.report}
+
+    def _set_access(self, body: memoryview) -> None:
+        try:
+            self._access.replace(parse_snapshot(body))
+        except ValueError as error:
+            raise InvalidRoute(str(error)) from None
 
     def _drained(self, head: Head, respond: Respond) -> None:
         model = self._routes.find_uid(_text(head, "uid"))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
-from modelyard.control.ports import ArmLoad, Closed, Load, Loads, Route
+from modelyard.access.callers import Snapshot
+from modelyard.control.ports import Answered, ArmLoad, Closed, Load, Loads, Route
 from modelyard.domain.model import DrainReport, ModelRef
 from modelyard.domain.spec import Traffic
 from modelyard.runtime import frames
@@ -28,6 +30,8 @@ _LAST_BACKOFF: Final = 1.0
 _ANSWER_TIMEOUT: Final = 5.0
 # Seconds until a gateway that does not know what it was asked (one of before an upgrade) is asked again.
 _REFUSED_PAUSE: Final = 30.0
+# Seconds between two questions for what keys were used.
+_USES_EVERY: Final = 30.0
 
 
 def route_document(route: Route) -> bytes:
@@ -54,6 +58,8 @@ def route_document(route: Route) -> bytes:
             "repeatable": route.repeatable,
             "canary": None if canary is None else asdict(canary),
             "traffic": None if traffic is None else _traffic(traffic),
+            "groups": route.groups,
+            "rate": None if route.rate is None else asdict(route.rate),
         },
         default=dict,
     )
@@ -104,6 +110,26 @@ class RouteFiles:
             (self._folder / f"{uid}.json").unlink()
 
 
+class AccessFile:
+    """Who may come in, for a gateway that starts while nobody is there to tell it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def write(self, document: bytes) -> None:
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            temporary = self._path.with_suffix(".new")
+            temporary.touch(mode=0o600)
+            temporary.write_bytes(document)
+            temporary.replace(self._path)
+        except OSError as error:
+            # A new gateway must not let in whom the old file names.
+            log.error("cannot write %s: %s", self._path, error)
+            with suppress(OSError):
+                self._path.unlink()
+
+
 class GatewayChannel:
     """Implements :class:`modelyard.control.ports.Gateway` over the gateway's socket.
 
@@ -115,6 +141,8 @@ class GatewayChannel:
     def __init__(self, settings: Settings) -> None:
         self._path = settings.gateway_socket
         self._files = RouteFiles(settings.routes_dir)
+        self._access_file = AccessFile(settings.access_file)
+        self._access: bytes | None = None
         self._peer: FramePeer | None = None
         self._routes: dict[str, Route] = {}
         self._removed: set[str] = set()
@@ -174,6 +202,30 @@ class GatewayChannel:
             with suppress(ConnectionLost, TimeoutError):
                 await self._ask(Head("remove_route", 0, {"uid": ref.uid}), b"")
                 self._removed.discard(ref.uid)
+
+    async def set_access(self, snapshot: Snapshot) -> None:
+        document = snapshot.document()
+        self._access = document
+        self._access_file.write(document)
+        if self.connected:
+            try:
+                await self._ask(Head("set_access", 0), document)
+            except GatewayRefused as error:
+                log.error("%s", error)
+            except (ConnectionLost, TimeoutError):
+                pass  # it is told when it is back
+
+    async def key_uses(self) -> AsyncIterator[Mapping[str, datetime]]:
+        while True:
+            await asyncio.sleep(_USES_EVERY)
+            peer = self._peer
+            if peer is None:
+                continue
+            with suppress(ConnectionLost):
+                answer, body = await peer.request(Head("uses"))
+                uses = orjson.loads(body) if answer.status == 200 else {}
+                if uses:
+                    yield {key: datetime.fromtimestamp(at, UTC) for key, at in uses.items()}
 
     async def drained(self) -> AsyncIterator[ModelRef]:
         while True:
@@ -245,6 +297,12 @@ class GatewayChannel:
 
     async def _tell_all(self) -> None:
         """Bring a gateway that is (back) there up to date, and have every model looked at again."""
+        if self._access is not None:
+            # First: who may no longer come in has waited for this.
+            try:
+                await self._ask(Head("set_access", 0), self._access)
+            except GatewayRefused as error:
+                log.error("%s", error)
         for uid in list(self._removed):
             await self._ask(Head("remove_route", 0, {"uid": uid}), b"")
             self._removed.discard(uid)
@@ -278,7 +336,10 @@ class GatewayChannel:
 
 def _load(load: dict[str, Any]) -> Load:
     arms = [ArmLoad(**arm | {"buckets": tuple(arm["buckets"])}) for arm in load.pop("arms", ())]
-    return Load(**load, arms=tuple(arms))
+    answered = load.pop("answered", None)
+    if answered is not None:
+        answered = Answered(**answered | {"buckets": tuple(answered["buckets"])})
+    return Load(**load, arms=tuple(arms), answered=answered)
 
 
 def _setter(event: asyncio.Event) -> Callable[[FramePeer], None]:

@@ -71,12 +71,14 @@ class Plan(NamedTuple):
 
 
 class Direct:
-    """Begins calls. ``plans`` are remembered by the bytes of their whole heads."""
+    """Begins calls. ``plans`` are remembered by the bytes of their whole heads. With ``cors`` what pages of other
+    origins ask is not for here."""
 
-    def __init__(self, routes: RouteTable, access: Access, metrics: GatewayMetrics) -> None:
+    def __init__(self, routes: RouteTable, access: Access, metrics: GatewayMetrics, *, cors: bool = False) -> None:
         self._routes = routes
         self._access = access
         self._metrics = metrics
+        self._cors = cors
         self._plans: dict[bytes, Plan] = {}
         self.deadlines = Deadlines(asyncio.get_running_loop())
 
@@ -97,7 +99,7 @@ class Direct:
             return None
         headers = dict(fields)
         length = headers.get(b"content-length")
-        if length is None or b"transfer-encoding" in headers:
+        if length is None or b"transfer-encoding" in headers or (self._cors and b"origin" in headers):
             return None
         try:
             params = reading(headers)
@@ -135,8 +137,9 @@ class Direct:
             plan.length > route.max_body
             or model.queued >= route.max_queue
             or (model.divided and plan.version is None)
-            or not (route.public or self._access.allows(plan.authorization))
             or not model.among(wanted)
+            # The last of all, as it counts the request.
+            or not self._access.may_infer(plan.authorization, route)
         ):
             return None
         model.queued += 1
@@ -148,7 +151,7 @@ class Direct:
         """Count it; as much of it as the caller may know."""
         call.model.refuse(refusal)
         self._metrics.refuse(refusal.code)
-        if isinstance(refusal, NotServing) and not self._access.allows(call.plan.authorization):
+        if isinstance(refusal, NotServing) and not self._access.reads(call.plan.authorization, refusal.route):
             return refusal.without_reason()
         return refusal
 

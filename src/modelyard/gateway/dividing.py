@@ -65,7 +65,7 @@ class Dividing:
     async def answer(self, request: Asking, front: ServedModel, infer: Infer) -> None:
         """Have the arm that is chosen answer. Raises what ``infer`` does."""
         share = self._share(front, request.headers)
-        request.fields = share.fields
+        request.fields = (*request.fields, *share.fields)
         try:
             await infer(share.model, share.generation)
         except Refusal as refusal:

@@ -13,6 +13,7 @@ from enum import Enum
 from time import monotonic
 from typing import Any, Final, Protocol
 
+from modelyard.access.callers import Known
 from modelyard.gateway.problems import PROBLEM_TYPE, BodyLimit, Header, Refusal, body_too_large, problem_body
 from modelyard.runtime.frames import Buffer
 
@@ -112,11 +113,12 @@ class Deadlines:
 class Exchange:
     """``headers`` by lower-case name, the last one of each name. ``id`` is what X-Request-ID answers.
     ``began`` (time.monotonic) is when the head was there. ``fields`` go out with whatever answer; ``status`` is the
-    answer's; ``asked`` is what was asked of a worker, if one was: the frame's params and the body."""
+    answer's; ``asked`` is what was asked of a worker, if one was: the frame's params and the body. ``caller``: who
+    asks, once somebody has looked."""
 
     __slots__ = (
-        "_deadlines", "_ended", "_receive", "_send", "asked", "began", "connection", "fields", "headers", "id",
-        "received", "scope", "started", "status",
+        "_deadlines", "_ended", "_receive", "_send", "asked", "began", "caller", "connection", "fields", "headers",
+        "id", "received", "scope", "started", "status",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, deadlines: Deadlines) -> None:
@@ -132,6 +134,7 @@ class Exchange:
         self.received = False  # the whole body
         self.started = False  # the answer
         self.status = 0
+        self.caller: Known | None = None
         self.fields: tuple[Header, ...] = ()
         self.asked: tuple[dict[str, Any], Buffer] | None = None
         self._receive = receive

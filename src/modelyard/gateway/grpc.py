@@ -13,11 +13,14 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from time import monotonic
 from typing import Any, Final, NamedTuple, NoReturn
+from urllib.parse import unquote
 
 import grpc
 import grpc.aio
 import orjson
 
+from modelyard.access.callers import Known
+from modelyard.domain.access import Permission
 from modelyard.domain.names import DEFAULT_NAMESPACE
 from modelyard.gateway import messages, repository
 from modelyard.gateway.access import Access
@@ -32,6 +35,7 @@ from modelyard.gateway.proxy import Proxy
 from modelyard.gateway.room import Room
 from modelyard.gateway.routes import NotServing
 from modelyard.gateway.served import RouteTable, ServedModel, Wanted
+from modelyard.gateway.tls import Certificate
 from modelyard.runtime.frames import Buffer, Head, pack
 
 log = logging.getLogger(__name__)
@@ -85,6 +89,7 @@ class Call:
         # What :mod:`modelyard.gateway.dividing` asks and says.
         self.headers = {name.encode(): value.encode() for name, value in metadata.items() if isinstance(value, str)}
         self.status = 0
+        self.caller: Known | None = None
         self.fields: tuple[Header, ...] = ()
         self.asked: tuple[dict[str, Any], Buffer] | None = None
 
@@ -127,12 +132,13 @@ class InferenceService(grpc.GenericRpcHandler):
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
         """Called before anything of a request but its metadata is read: while there is no public model, nothing
-        more is read of one without the token."""
+        more is read of one without a token."""
         handler = self._handlers.get(details.method)
         if handler is None or details.method in self._open:
             return handler
         for name, value in details.invocation_metadata or ():
-            if name == "authorization" and self._access.allows(str(value).encode()):
+            shown = str(value).encode()
+            if name == "authorization" and (self._access.allows(shown) or self._access.may_be_known(shown)):
                 return handler
         return handler if self._routes.any_public else self._refusal
 
@@ -143,6 +149,9 @@ class InferenceService(grpc.GenericRpcHandler):
             call = Call(context)
             context.set_trailing_metadata((("x-request-id", call.id),))
             try:
+                if not self._routes.any_public and f"/{SERVICE}/{name}" not in self._open:
+                    # Of a token that is to be checked first nothing more is read, either.
+                    await self._access.identify(call.authorization)
                 content = await _message(self.room, context)
                 # How long it took to send is the caller's affair.
                 call.began = monotonic()
@@ -176,21 +185,25 @@ class InferenceService(grpc.GenericRpcHandler):
         """Count it, if it is the gateway's; as much of it as the caller may know."""
         if not isinstance(refusal, _WorkersRefusal):
             self._metrics.refuse(refusal.code)
-        if isinstance(refusal, NotServing) and not self._access.allows(call.authorization):
+        if isinstance(refusal, NotServing) and not self._access.reads(call.authorization, refusal.route):
             return refusal.without_reason()
         return refusal
 
-    def _model(self, call: Call, name: str) -> ServedModel:
-        """The model of that name, if the caller may use it.
+    async def _model(self, call: Call, name: str, permission: Permission) -> ServedModel:
+        """The model of that name, if the caller may do with it what needs ``permission``.
 
         Raises:
-            Refusal: without a token nobody learns which models there are, except public ones.
+            Refusal: without a token nobody learns which models there are, except public ones, and with one only of
+                those that its bearer may know of.
         """
         model = self._routes.find(call.namespace, name)
-        if (model is None or not model.route.public) and not self._access.allows(call.authorization):
-            raise unauthenticated()
+        if model is not None and model.route.public:
+            call.caller = self._access.known(call.authorization)
+            return model
+        call.caller = await self._access.identify(call.authorization)
         if model is None:
             raise model_not_found(call.namespace, name)
+        self._access.demand(call.caller, permission, model.route)
         return model
 
     # ---------------------------------------------------------------- the server and its models
@@ -205,11 +218,11 @@ class InferenceService(grpc.GenericRpcHandler):
         return MESSAGES["ServerMetadataResponse"](**orjson.loads(SERVER_METADATA))
 
     async def _model_ready(self, call: Call, message: Any) -> Any:
-        model = self._model(call, message.name)
+        model = await self._model(call, message.name, Permission.READ)
         return MESSAGES["ModelReadyResponse"](ready=bool(model.among(model.v2(message.version or None))))
 
     async def _model_metadata(self, call: Call, message: Any) -> Any:
-        model = self._model(call, message.name)
+        model = await self._model(call, message.name, Permission.READ)
         wanted = _worker(model, message.version)
         if not model.among(wanted):
             raise model.unavailable(wanted)
@@ -228,7 +241,8 @@ class InferenceService(grpc.GenericRpcHandler):
 
     async def _infer(self, call: Call, message: Any) -> bytes:
         """One inference, by the arm that is chosen where there are several."""
-        model = self._model(call, message.model_name)
+        model = await self._model(call, message.model_name, Permission.INFER)
+        self._access.count(call.caller, model.route)
         answers: list[bytes] = []
 
         async def infer(chosen: ServedModel, generation: int | None) -> None:
@@ -334,9 +348,8 @@ class InferenceService(grpc.GenericRpcHandler):
     # ---------------------------------------------------------------- the repository
 
     async def _index(self, call: Call, message: Any) -> Any:
-        found = repository.visible(self._routes, self._access, call.authorization, call.namespace)
-        authorized = self._access.allows(call.authorization)
-        entries = repository.index(found, ready=message.ready, reasons=authorized)
+        found = await repository.visible(self._routes, self._access, call.authorization, call.namespace)
+        entries = repository.index(found, ready=message.ready)
         return MESSAGES["RepositoryIndexResponse"](models=list(entries))
 
     async def _load(self, call: Call, message: Any) -> Any:
@@ -348,12 +361,20 @@ class InferenceService(grpc.GenericRpcHandler):
         return MESSAGES["RepositoryModelUnloadResponse"]()
 
     async def _command(self, call: Call, action: str, message: Any) -> None:
-        if call.authorization is None or not self._access.allows(call.authorization):
+        if call.authorization is None:
             raise unauthenticated()
+        await self._access.identify(call.authorization)
         repository.check_parameters(action, messages.parameters(message.parameters))
-        model = self._model(call, message.model_name)
-        caller = repository.Caller(call.authorization.decode(), call.id)
+        model = await self._model(call, message.model_name, Permission.READ)
+        address, client = _address(call.context.peer()), call.headers.get(b"user-agent", b"").decode()
+        caller = repository.Caller(call.authorization.decode(), call.id, address, client)
         await repository.command(self._proxy, caller, action, *model.labels)
+
+
+def _address(peer: str) -> str:
+    """The caller's address in what gRPC calls it: ``ipv4:10.0.0.1:5000``, ``ipv6:%5B::1%5D:5000``."""
+    kind, _, rest = peer.partition(":")
+    return unquote(rest.rpartition(":")[0]).strip("[]") if kind in ("ipv4", "ipv6") else ""
 
 
 def _worker(model: ServedModel, version: str) -> Wanted:
@@ -400,6 +421,15 @@ class CannotListen(Exception):
     """The port is not to be had: most often as another program has it."""
 
 
+def _credentials(certificate: Certificate) -> grpc.ServerCredentials:
+    """Those of ``certificate``, asked for anew by each connection: it may have been replaced."""
+
+    def shown() -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration([certificate.pair])
+
+    return grpc.dynamic_ssl_server_credentials(shown(), shown)
+
+
 class Listening(NamedTuple):
     """A server that serves, and its port."""
 
@@ -407,8 +437,10 @@ class Listening(NamedTuple):
     port: int
 
 
-async def listen(service: InferenceService, host: str, port: int, max_message: int) -> Listening:
-    """Serve on ``port``, or on a free one for 0; a message may have ``max_message`` bytes.
+async def listen(
+    service: InferenceService, host: str, port: int, max_message: int, certificate: Certificate | None = None
+) -> Listening:
+    """Serve on ``port``, or on a free one for 0, with ``certificate`` over TLS; a message may have so many bytes.
 
     Raises:
         CannotListen: another program has it.
@@ -425,7 +457,10 @@ async def listen(service: InferenceService, host: str, port: int, max_message: i
     server.add_generic_rpc_handlers((service,))
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
-        bound = server.add_insecure_port(address)
+        if certificate is None:
+            bound = server.add_insecure_port(address)
+        else:
+            bound = server.add_secure_port(address, _credentials(certificate))
     except RuntimeError:
         # Why is in grpcio's own words in the log.
         raise CannotListen from None

@@ -28,11 +28,17 @@ class Readable(Protocol):
     def read(self) -> dict[str, Any]: ...
 
 
+class Answered(Readable, Protocol):
+    """Counts of answers; without ``codes`` there were none."""
+
+    codes: dict[int, int]
+
+
 class Meter:
     """Counts of one model. ``requests`` went to an instance, ``in_flight`` of them are there now,
     ``waiting`` are held until there is one."""
 
-    __slots__ = ("_busy", "_changed_at", "_loads", "arms", "in_flight", "requests", "round", "uid", "waiting")
+    __slots__ = ("_busy", "_changed_at", "_loads", "arms", "in_flight", "requests", "round", "stats", "uid", "waiting")
 
     def __init__(self, loads: Loads, uid: str) -> None:
         self.uid = uid
@@ -41,6 +47,8 @@ class Meter:
         self.waiting = 0
         # What else is told of the model, if there is anything.
         self.arms: Mapping[Any, Readable] = {}
+        # How its requests were answered, where that is counted.
+        self.stats: Answered | None = None
         # The last one of Loads' rounds in which something of this has changed.
         self.round = 0
         self._loads = loads
@@ -69,7 +77,7 @@ class Meter:
             self._loads.note(self)
 
     def changed(self) -> None:
-        """Something was counted of its arms."""
+        """Something was counted of its arms, or a request was refused."""
         self._loads.note(self)
 
     def wait(self, waiting: int) -> None:
@@ -82,8 +90,10 @@ class Meter:
 
     def read(self, now: float) -> dict[str, Any]:
         """The counts at ``now`` (time.monotonic), as the control process is told them."""
-        since = now - self._changed_at
-        arms = {"arms": [arm.read() for arm in self.arms.values()]} if self.arms else {}
+        since, stats = now - self._changed_at, self.stats
+        more: dict[str, Any] = {"arms": [arm.read() for arm in self.arms.values()]} if self.arms else {}
+        if stats is not None and stats.codes:
+            more["answered"] = stats.read()
         return {
             "uid": self.uid,
             "requests": self.requests,
@@ -91,7 +101,7 @@ class Meter:
             "in_flight": self.in_flight,
             "waiting": self.waiting,
             "quiet": 0.0 if self.in_flight else since,
-            **arms,
+            **more,
         }
 
 

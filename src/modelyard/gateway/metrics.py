@@ -16,12 +16,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-TEXT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
+from modelyard.domain.latency import BOUNDS
 
-# Seconds. From a loaded linear model (half a millisecond) to a large one that writes for a minute.
-BOUNDS: Final = (
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
-)  # fmt: skip
+TEXT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 
 
 class ModelStats:
@@ -42,6 +39,11 @@ class ModelStats:
     def observe(self, seconds: float) -> None:
         self.buckets[bisect_left(BOUNDS, seconds)] += 1
         self.total += seconds
+
+    def read(self) -> dict[str, Any]:
+        """The counts as the control process is told them."""
+        errors = sum(count for code, count in self.codes.items() if code >= 500)
+        return {"answers": sum(self.codes.values()), "errors": errors, "buckets": self.buckets}
 
 
 class MeasuredArm(Protocol):

@@ -54,12 +54,13 @@ def method_not_allowed(allowed: str) -> Refusal:
     )
 
 
-def unauthenticated() -> Refusal:
+def unauthenticated(why: str = "") -> Refusal:
     return Refusal(
         401,
         "unauthenticated",
-        "Send 'Authorization: Bearer TOKEN' with the administrator token, which stands in admin.token in "
-        "Modelyard's home.",
+        (f"{why} " if why else "")
+        + "Send 'Authorization: Bearer TOKEN' with an API key, a token of the identity provider, or the administrator "
+        "token, which stands in admin.token in Modelyard's home.",
         headers=[(b"www-authenticate", b'Bearer realm="modelyard"')],
     )
 

@@ -233,12 +233,12 @@ def _session(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
 
 
 def _request_headers(exchange: Exchange, withhold: Access | None = None) -> CIMultiDict[str]:
-    """The head to pass on. The administrator's token that ``withhold`` knows is for this door only, never
-    for what stands behind it: no field that carries it is among them."""
+    """The head to pass on. What ``withhold`` takes for its own (the administrator's token, keys, tokens) is for this
+    door only, never for what stands behind it: no field that carries it is among them."""
     dropped = _REPLACED | _named_by(exchange.headers.get(b"connection"))
     headers: CIMultiDict[str] = CIMultiDict()
     for name, value in exchange.scope["headers"]:
-        is_secret = withhold is not None and name == b"authorization" and withhold.allows(value)
+        is_secret = withhold is not None and name == b"authorization" and withhold.is_ours(value)
         if name not in dropped and not is_secret:
             headers.add(name.decode("latin-1"), value.decode("utf-8", "replace"))
     length = exchange.headers.get(b"content-length")
@@ -268,6 +268,8 @@ async def _return(exchange: Exchange, response: aiohttp.ClientResponse, idle: fl
     dropped = _NOT_RETURNED | _named_by(next((v for n, v in raw if n.lower() == b"connection"), None))
     if response.status in (204, 304):
         dropped |= {b"content-length"}
+    # What is said here already is not said twice.
+    dropped |= {name for name, _ in exchange.fields}
     headers: list[Header] = [(n, v) for n, v in raw if n.lower() not in dropped]
     headers.append((b"x-request-id", exchange.id))
     if exchange.has_body and not exchange.received:

@@ -44,22 +44,26 @@ _UNDER_WAY: Final = ("already_starting", "already_queued")
 _COMMANDS: Final = {"load": "start", "unload": "stop"}
 
 
-def visible(routes: RouteTable, access: Access, authorization: bytes | None, namespace: str) -> list[ServedModel]:
-    """The models of ``namespace`` that the caller may know of: without a token the public ones.
+async def visible(
+    routes: RouteTable, access: Access, authorization: bytes | None, namespace: str
+) -> list[tuple[ServedModel, bool]]:
+    """The models of ``namespace`` that the caller may know of, and whether it may know why one does not serve, too:
+    without a token there are the public ones, without that.
 
     Raises:
         Refusal: a token was shown, but is none.
     """
-    authorized = access.allows(authorization)
-    if authorization is not None and not authorized:
-        raise unauthenticated()
-    return [model for model in routes if model.route.namespace == namespace and (authorized or model.route.public)]
+    if authorization is not None:
+        await access.identify(authorization)
+    there = [model for model in routes if model.route.namespace == namespace]
+    found = [(model, access.reads(authorization, model.route)) for model in there]
+    return [(model, reads) for model, reads in found if reads or model.route.public]
 
 
-def index(models: Iterable[ServedModel], *, ready: bool, reasons: bool) -> Iterator[dict[str, str]]:
+def index(models: Iterable[tuple[ServedModel, bool]], *, ready: bool) -> Iterator[dict[str, str]]:
     """An entry for each version that serves and, unless only what is ``ready`` is asked for, for each model
-    that does not. ``reasons``: with what may name paths and quote exceptions."""
-    for model in sorted(models, key=lambda model: model.route.name):
+    that does not: with each comes whether to tell what may name paths and quote exceptions."""
+    for model, reason in sorted(models, key=lambda found: found[0].route.name):
         route, versions = model.route, model.versions
         for version in versions:
             yield {"name": route.name, "version": version, "state": "READY", "reason": ""}
@@ -68,7 +72,7 @@ def index(models: Iterable[ServedModel], *, ready: bool, reasons: bool) -> Itera
                 "name": route.name,
                 "version": str(route.generation),
                 "state": _STATES.get(route.state, "UNAVAILABLE"),
-                "reason": NotServing(route, reason=reasons).detail,
+                "reason": NotServing(route, reason=reason).detail,
             }
 
 
@@ -87,14 +91,19 @@ def check_parameters(action: str, parameters: Mapping[str, Any]) -> None:
 
 
 class Caller(NamedTuple):
-    """On whose behalf the control process is asked: the ``authorization`` and the id of the request."""
+    """On whose behalf the control process is asked: the ``authorization`` and the id of the request, the caller's
+    address and program."""
 
     authorization: str
     request_id: str
+    address: str = ""
+    client: str = ""
 
     @property
     def headers(self) -> dict[str, str]:
-        return {"Authorization": self.authorization, "X-Request-ID": self.request_id}
+        said = {"X-Forwarded-For": self.address, "User-Agent": self.client}
+        known = {name: value for name, value in said.items() if value}
+        return {"Authorization": self.authorization, "X-Request-ID": self.request_id, **known}
 
 
 async def command(proxy: Proxy, caller: Caller, action: str, namespace: str, name: str) -> None:
@@ -154,12 +163,12 @@ def _checked(status: int, document: Any) -> Any:
 # ------------------------------------------------------------------ over HTTP
 
 
-async def answer_index(exchange: Exchange, models: Iterable[ServedModel], *, authorized: bool) -> None:
+async def answer_index(exchange: Exchange, models: Iterable[tuple[ServedModel, bool]]) -> None:
     document = await _document(exchange)
     ready = document.get("ready", False)
     if type(ready) is not bool:
         raise Refusal(422, "invalid_request", "ready is true or false.")
-    entries = list(index(models, ready=ready, reasons=authorized))
+    entries = list(index(models, ready=ready))
     await exchange.respond(200, JSON_TYPE, orjson.dumps(entries))
 
 
@@ -173,7 +182,9 @@ async def answer_command(exchange: Exchange, proxy: Proxy, action: str, namespac
     authorization = exchange.headers.get(b"authorization")
     if authorization is None:
         raise unauthenticated()
-    caller = Caller(authorization.decode("latin-1"), exchange.id.decode())
+    address = exchange.scope["client"][0] if exchange.scope["client"] else ""
+    client = exchange.headers.get(b"user-agent", b"").decode("latin-1")
+    caller = Caller(authorization.decode("latin-1"), exchange.id.decode(), address, client)
     exchange.guard(None)
     try:
         await command(proxy, caller, action, namespace, name)

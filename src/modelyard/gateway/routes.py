@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from modelyard.domain.names import DEFAULT_NAMESPACE, is_name
+from modelyard.domain.rates import Rate
 from modelyard.domain.states import State
 from modelyard.gateway.problems import Refusal, retry_after
 
@@ -88,7 +89,8 @@ class Route(msgspec.Struct, kw_only=True, frozen=True):
     serve) are of others too. ``request_timeout`` is in seconds, ``max_body`` in bytes, ``max_queue`` in
     requests that may run or wait at once. Without ``hold`` no request waits for an instance. ``repeatable``: the
     model changes nothing, so a request whose instance was lost may be asked of another. With ``canary`` or
-    ``traffic`` not all requests go the same way.
+    ``traffic`` not all requests go the same way. ``groups`` are those who may see and call it, none: all of the
+    namespace; ``rate`` is how often it may be called.
     """
 
     uid: str
@@ -107,6 +109,8 @@ class Route(msgspec.Struct, kw_only=True, frozen=True):
     repeatable: bool = False
     canary: Canary | None = None
     traffic: Traffic | None = None
+    groups: tuple[str, ...] = ()
+    rate: Rate | None = None
 
     @property
     def wakes(self) -> bool:
@@ -142,6 +146,8 @@ def parse_route(text: bytes | memoryview) -> Route:
         raise InvalidRoute("request_timeout, max_body and max_queue must be above 0")
     if route.hold is not None and not (route.hold.timeout > 0 and route.hold.max_waiting >= 0):
         raise InvalidRoute("hold.timeout must be above 0, hold.max_waiting not below")
+    if route.rate is not None and not (route.rate.per_second > 0 and route.rate.room >= 1):
+        raise InvalidRoute("rate.per_second must be above 0, rate.burst not below 1")
     for name, instance in route.instances.items():
         if not _UID.match(name):
             raise InvalidRoute(f"instance {name!r} is not an id")
@@ -171,8 +177,8 @@ class NotServing(Refusal):
             **({"message": route.message} if reason else {}),
             **({"retry_after": 1} if passing else {}),
         )
-        self._route = route
+        self.route = route
 
     def without_reason(self) -> NotServing:
         """The state and what to do, without why."""
-        return NotServing(self._route, reason=False)
+        return NotServing(self.route, reason=False)

@@ -92,7 +92,7 @@ class ServedModel:
     def __init__(self, route: Route, meter: Meter) -> None:
         self.route = route
         self.meter = meter
-        self.stats = ModelStats()
+        self.stats = meter.stats = ModelStats()
         self.arms = meter.arms = Arms()
         # Those that serve, and closed ones with something in flight still.
         self.endpoints: dict[str, Endpoint] = {}
@@ -347,6 +347,7 @@ class ServedModel:
             return
         refusal.counted = True
         self.stats.count(refusal.status)
+        self.meter.changed()
         if isinstance(refusal, NotServing) and self.route.state in DRAINING_STATES:
             self.refused += 1
 

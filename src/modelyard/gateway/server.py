@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -21,16 +22,21 @@ import uvicorn
 import uvloop
 from pydantic import ValidationError
 
-from modelyard.gateway.access import Access
+from modelyard.access.callers import Callers
+from modelyard.access.configuring import members_of, tokens_of
+from modelyard.gateway.access import Access, Uses
 from modelyard.gateway.app import GatewayApp
 from modelyard.gateway.channel import ChannelServer
+from modelyard.gateway.cors import VARY
 from modelyard.gateway.direct import Direct
 from modelyard.gateway.metrics import GatewayMetrics
 from modelyard.gateway.problems import stopping
 from modelyard.gateway.protocol import FrontProtocol
 from modelyard.gateway.proxy import Proxy
 from modelyard.gateway.served import RouteTable
+from modelyard.gateway.tls import Certificate
 from modelyard.settings import Settings
+from modelyard.tasks import spawn, stop
 
 if TYPE_CHECKING:
     from modelyard.gateway.grpc import Listening
@@ -128,21 +134,25 @@ async def serve(settings: Settings) -> None:
     Raises:
         CannotStart: the address is taken or must not be used, or the home cannot be written.
     """
-    access = Access(settings.token_file, settings.token)
+    uses = Uses()
+    callers = Callers(tokens_of(settings), members_of(settings), noted=uses.note)
+    access = Access(settings.token_file, settings.token, callers)
     routes = RouteTable()
+    certificate = _certificate(settings)
     listener = _listener(settings)
     _refuse_open_door(listener, access)
-    channel = ChannelServer(settings.gateway_socket, routes)
+    channel = ChannelServer(settings.gateway_socket, routes, access, uses)
     try:
         settings.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         routes.load(settings.routes_dir)
+        access.load(settings.access_file)
         await channel.open()
     except OSError as error:
         raise CannotStart(f"the home cannot be used: {error}") from error
     proxy = Proxy(settings.control_socket, settings.max_body, access)
     metrics = GatewayMetrics(lambda: routes)
-    app = GatewayApp(routes, access, proxy, metrics)
-    FrontProtocol.direct = Direct(routes, access, metrics)
+    app = GatewayApp(routes, access, proxy, metrics, settings.origins)
+    FrontProtocol.direct = Direct(routes, access, metrics, cors=bool(settings.origins))
     FrontProtocol.max_connections = max(_raise_file_limit() - _RESERVED_FILES, 64)
     config = uvicorn.Config(
         app,
@@ -157,12 +167,17 @@ async def serve(settings: Settings) -> None:
         backlog=_BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_GRACE,
+        headers=_headers(settings),
+        ssl_context_factory=None if certificate is None else lambda *_: certificate.context,
     )
+    renewal = None if certificate is None else spawn(certificate.watch(), "watch the certificate")
     try:
-        grpc = await _listen_grpc(settings, str(listener.getsockname()[0]), app, routes, access, proxy, metrics)
+        host = str(listener.getsockname()[0])
+        grpc = await _listen_grpc(settings, host, app, routes, access, proxy, metrics, certificate)
         await _Server(config, settings.run_dir / "gateway.json", app, grpc).serve([listener])
     finally:
         channel.close()
+        await stop(renewal)
         await proxy.close()
 
 
@@ -174,6 +189,7 @@ async def _listen_grpc(
     access: Access,
     proxy: Proxy,
     metrics: GatewayMetrics,
+    certificate: Certificate | None,
 ) -> Listening | None:
     """The gRPC server, if the settings ask for one, at the same address as the other."""
     if settings.grpc_port is None:
@@ -187,12 +203,34 @@ async def _listen_grpc(
         ) from error
     service = grpc.InferenceService(routes, access, proxy, metrics, lambda: app.closing)
     try:
-        return await grpc.listen(service, host, settings.grpc_port, settings.grpc_max_message)
+        return await grpc.listen(service, host, settings.grpc_port, settings.grpc_max_message, certificate)
     except grpc.CannotListen as error:
         raise CannotStart(
             f"cannot serve gRPC on {host} port {settings.grpc_port}: another program has it, or it is not for this "
             "user. Choose another with MODELYARD_GRPC_PORT."
         ) from error
+
+
+def _certificate(settings: Settings) -> Certificate | None:
+    if not settings.tls_cert:
+        return None
+    try:
+        return Certificate(Path(settings.tls_cert), Path(settings.tls_key))
+    except (OSError, ssl.SSLError) as error:
+        raise CannotStart(
+            f"the certificate {settings.tls_cert} with the key {settings.tls_key} cannot be used: {error}. Both are "
+            "PEM files that fit together, the key without a password."
+        ) from error
+
+
+def _headers(settings: Settings) -> list[tuple[str, str]]:
+    """What goes out with every answer, whoever gives it."""
+    headers = [("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer")]
+    if settings.tls_cert:
+        headers.append(("Strict-Transport-Security", "max-age=31536000"))
+    if settings.origins:
+        headers.append((VARY[0].decode(), VARY[1].decode()))
+    return headers
 
 
 def _listener(settings: Settings) -> socket.socket:

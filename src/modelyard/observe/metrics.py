@@ -56,11 +56,29 @@ _CACHE = {
 }
 
 
+class AlertSource(Protocol):
+    """What fires, and what is still to be told of it."""
+
+    async def alert_counts(self) -> Mapping[tuple[str, str], int]:
+        """By kind and severity."""
+
+    async def delivery_counts(self) -> Mapping[tuple[str, str, str], int]:
+        """What is not delivered, by the webhook's namespace and name, and the delivery's state."""
+
+
+class Sent(Protocol):
+    """Requests to webhooks since this process began."""
+
+    @property
+    def sent(self) -> Mapping[tuple[str, str, str], int]:
+        """By the webhook's namespace and name, and how they ended."""
+
+
 class ControlMetrics:
     """Renders what is true now; nothing is counted here, so nothing is lost by a restart."""
 
-    def __init__(self, source: Source, cache: CacheSource) -> None:
-        self._source, self._cache = source, cache
+    def __init__(self, source: Source, cache: CacheSource, alerts: AlertSource, sent: Sent) -> None:
+        self._source, self._cache, self._alerts, self._sent = source, cache, alerts, sent
 
     async def render(self) -> bytes:
         """Prometheus text format, version 0.0.4."""
@@ -92,7 +110,36 @@ class ControlMetrics:
         for name, value in (await self._cache.numbers()).items():
             Gauge(*_CACHE[name], registry=registry).set(value)
         registry.register(_Counters(self._cache.counted()))
+        await self._tell_alerts(registry)
         return generate_latest(registry)
+
+    async def _tell_alerts(self, registry: CollectorRegistry) -> None:
+        firing = Gauge("modelyard_alerts_firing", "Alerts that fire.", ["kind", "severity"], registry=registry)
+        for (kind, severity), count in (await self._alerts.alert_counts()).items():
+            firing.labels(kind, severity).set(count)
+        waiting = Gauge(
+            "modelyard_webhook_deliveries", "What webhooks are still to be told (pending), or were in vain (dead).",
+            ["namespace", "webhook", "state"], registry=registry,
+        )  # fmt: skip
+        for labels, count in (await self._alerts.delivery_counts()).items():
+            waiting.labels(*labels).set(count)
+        registry.register(_Sent(self._sent))
+
+
+class _Sent(Collector):
+    """The webhooks', as they are now."""
+
+    def __init__(self, sent: Sent) -> None:
+        self._sent = sent
+
+    def collect(self) -> Iterator[Metric]:
+        family = CounterMetricFamily(
+            "modelyard_webhook_requests", "Requests that webhooks were sent, by how they ended.",
+            labels=("namespace", "webhook", "outcome"),
+        )  # fmt: skip
+        for labels, count in sorted(self._sent.sent.items()):
+            family.add_metric(labels, count)
+        yield family
 
 
 class _Counters(Collector):

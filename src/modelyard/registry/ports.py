@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 from modelyard.control.ports import Idempotency, Page
+from modelyard.domain.access import Sight
 from modelyard.domain.keeping import Pin
 from modelyard.domain.registry import Alias, AliasMove, RegisteredModel, Version
 from modelyard.domain.shelf import Change, Shelf
@@ -22,7 +23,7 @@ REGISTERED_SORTS = ("name", "-name", "created_at", "-created_at", "updated_at", 
 class RegisteredModelQuery:
     """Which registered models to list. ``namespace`` None: all; ``labels`` must all match; ``framework`` is that of
     one of its versions; ``search`` is part of the name, the description, the series or a label's value, in whatever
-    case; ``deleted``: only those that can be restored, else only the others."""
+    case; ``deleted``: only those that can be restored, else only the others; ``sight``: only what that sees."""
 
     namespace: str | None = None
     search: str = ""
@@ -33,6 +34,7 @@ class RegisteredModelQuery:
     sort: str = "name"
     page_size: int = 50
     page_token: str = ""
+    sight: Sight | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +61,15 @@ class MoveQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransferQuery:
-    """Newest first. ``namespace``, ``model`` None: of all; ``done`` None: both those that are over and the others."""
+    """Newest first. ``namespace``, ``model`` None: of all; ``done`` None: both those that are over and the others;
+    ``sight``: only what that sees."""
 
     namespace: str | None = None
     model: str | None = None
     done: bool | None = None
     page_size: int = 50
     page_token: str = ""
+    sight: Sight | None = None
 
 
 class CatalogStore(Protocol):

@@ -65,9 +65,9 @@ class Serving:
         """See :class:`modelyard.control.ports.Sources`."""
         return await self._catalog.number(namespace, source)
 
-    async def problems(self, namespace: str, spec: Spec) -> Sequence[Problem]:
+    async def problems(self, namespace: str, spec: Spec, *, required: bool = False) -> Sequence[Problem]:
         """See :class:`modelyard.control.ports.Sources`."""
-        return await self._signatures.problems(namespace, spec)
+        return await self._signatures.problems(namespace, spec, required=required)
 
     async def admit(self, namespace: str, spec: Spec) -> None:
         """See :class:`modelyard.backends.port.Artifacts`."""

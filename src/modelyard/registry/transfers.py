@@ -15,6 +15,7 @@ from typing import Final
 
 from modelyard.control.ports import Idempotency, Page
 from modelyard.domain import registering
+from modelyard.domain.access import Permission, Principal
 from modelyard.domain.errors import InvalidRequest, NotFound, Problem, Unavailable, VersionConflict
 from modelyard.domain.names import name_problem
 from modelyard.domain.registry_rules import alias_problems, version_problems
@@ -77,21 +78,23 @@ class Transfers:
             return made
         raise Unavailable("Another request with this Idempotency-Key comes again and again. Nothing was done.")
 
-    async def get(self, transfer_id: str) -> Transfer:
-        """Raises NotFound."""
+    async def get(self, transfer_id: str, viewer: Principal | None = None) -> Transfer:
+        """Raises NotFound: there is none, or not for the ``viewer`` (None: all are)."""
         found = await self._store.get(transfer_id)
-        if found is None:
+        if found is None or (viewer is not None and not viewer.may(Permission.READ, found.namespace, found.model)):
             raise NotFound(f"There is no transfer {transfer_id!r}.")
         return found
 
     async def list(self, query: TransferQuery) -> Page[Transfer]:
         return await self._store.list(query)
 
-    async def cancel(self, transfer_id: str, actor: str) -> Transfer:
+    async def cancel(self, transfer_id: str, actor: str, by: Principal | None = None) -> Transfer:
         """It is cancelled when this returns: what is under way for it ends, and nothing is published. Raises NotFound,
-        Refused."""
+        Forbidden, Refused."""
         for _ in range(_ATTEMPTS):
-            before = await self.get(transfer_id)
+            before = await self.get(transfer_id, by)
+            if by is not None:
+                by.demand(Permission.EDIT, before.namespace, before.model)
             after = cancel(before, actor, self._clock())
             if after is before:
                 return before
@@ -103,13 +106,13 @@ class Transfers:
             return after
         raise Unavailable("The transfer changes too fast just now. Try again.")
 
-    async def wait(self, transfer_id: str, timeout: float) -> Transfer:
+    async def wait(self, transfer_id: str, timeout: float, viewer: Principal | None = None) -> Transfer:
         """The transfer once it is over, or as it stands after ``timeout`` seconds. Raises NotFound."""
         deadline = asyncio.get_running_loop().time() + timeout
         with self._listen(transfer_id) as news:
             while True:
                 news.clear()
-                transfer = await self.get(transfer_id)
+                transfer = await self.get(transfer_id, viewer)
                 left = deadline - asyncio.get_running_loop().time()
                 if transfer.is_over or left <= 0:
                     return transfer

@@ -13,6 +13,8 @@ from modelyard.domain.model import Event
 from modelyard.store.codec import decode_mapping, encode
 from modelyard.store.dialects import is_postgresql
 from modelyard.store.pages import check_page_size, page, read_token
+from modelyard.store.recording import note_events
+from modelyard.store.sight import narrowed
 from modelyard.store.tables import MAX_BIGINT, events
 
 _SELECT: Final = sa.select(events)
@@ -34,6 +36,7 @@ def append(connection: sa.Connection, new: Sequence[Event]) -> tuple[Event, ...]
     """
     if new and is_postgresql(connection):
         connection.execute(_LOCK)
+    note_events(connection, new)
     return tuple(replace(event, id=connection.execute(_INSERT, _values(event)).scalar_one()) for event in new)
 
 
@@ -41,7 +44,7 @@ def list_page(connection: sa.Connection, query: EventQuery) -> Page[Event]:
     """Newest first, or oldest first with ``after``. Raises InvalidRequest for a page size or token that is none."""
     check_page_size(query)
     position = read_token(query, int)
-    statement = _SELECT
+    statement = narrowed(_SELECT, query.sight, events.c.namespace, events.c.model, events.c.model_uid)
     if query.namespace is not None:
         statement = statement.where(events.c.namespace == query.namespace)
     if query.model is not None:

@@ -1,22 +1,31 @@
-"""Queries of the table ``idempotency_keys``: which operation, or transfer, a caller's key led to."""
+"""Queries of the table ``idempotency_keys``: which operation, transfer or schedule a caller's key led to."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import sqlalchemy as sa
 
 from modelyard.control.ports import Idempotency
 from modelyard.domain.errors import IdempotencyMismatch, VersionConflict
 from modelyard.domain.operations import Operation
-from modelyard.domain.transfers import Transfer
 from modelyard.store import operations
 from modelyard.store.dialects import insert_new
 from modelyard.store.tables import idempotency_keys as keys
 
 # How long a caller may repeat a request under the same key.
 KEPT: Final = timedelta(hours=24)
+
+
+class Made(Protocol):
+    """What a key leads to."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def created_at(self) -> datetime: ...
 
 
 def recall(connection: sa.Connection, idempotency: Idempotency) -> Operation | None:
@@ -31,7 +40,7 @@ def find(connection: sa.Connection, idempotency: Idempotency) -> str | None:
     return None if row is None else str(row.operation_id)
 
 
-def remember(connection: sa.Connection, idempotency: Idempotency, made: Operation | Transfer) -> None:
+def remember(connection: sa.Connection, idempotency: Idempotency, made: Made) -> None:
     """Write the key; first in the transaction, so that of two requests with one key that come at once
     the second fails by its key and not by what the first has just made.
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from modelyard.control.ports import MODEL_SORTS, Fence, ModelQuery, Page
+from modelyard.domain.access import Sight
 from modelyard.domain.errors import AlreadyExists, VersionConflict
 from modelyard.domain.model import Model, ModelRef
 from modelyard.domain.spec import Follow, Spec
@@ -20,7 +21,8 @@ from modelyard.store.codec import encode
 from modelyard.store.dialects import insert_new
 from modelyard.store.pages import check_page_size, invalid, page, read_token
 from modelyard.store.salvage import decode_spec, decode_status
-from modelyard.store.tables import model_labels, models
+from modelyard.store.sight import narrowed
+from modelyard.store.tables import model_groups, model_labels, models
 from modelyard.store.tables import revisions as revision_rows
 
 # A name has at most 63 characters, so no longer text is part of one; SQLite bounds the pattern's length.
@@ -60,6 +62,7 @@ _VERSIONS: Final = sa.select(models.c.uid, models.c.namespace, models.c.name, mo
 _CHUNK: Final = _SELECT.where(
     models.c.site == sa.bindparam("of_site"), models.c.uid > sa.bindparam("after_uid")
 ).order_by(models.c.uid)
+_GROUPS: Final = sa.select(model_groups.c.group).where(model_groups.c.model_uid == sa.bindparam("of_uid"))
 _DELETE: Final = sa.delete(models).where(_AT_VERSION)
 # The fence is part of the one statement, so it costs no other.
 _FENCED_UPDATE: Final = _UPDATE.where(sites.STANDS)
@@ -108,7 +111,7 @@ def list_page(connection: sa.Connection, query: ModelQuery) -> Page[Model]:
 
 
 def _filtered(query: ModelQuery) -> sa.Select[Any]:
-    statement = _SELECT
+    statement = narrowed(_SELECT, query.sight, models.c.namespace, models.c.name, models.c.uid)
     if query.namespace is not None:
         statement = statement.where(models.c.namespace == query.namespace)
     if query.states:
@@ -149,13 +152,21 @@ def move(connection: sa.Connection, which: sa.ColumnElement[bool], site: str) ->
     return connection.execute(sa.update(models).where(which).values(site=site, version=models.c.version + 1)).rowcount
 
 
+def groups_of(connection: sa.Connection, uid: str) -> frozenset[str]:
+    """The groups of a model, also of one that is deleted: those that it had at last."""
+    return frozenset(connection.scalars(_GROUPS, {"of_uid": uid}))
+
+
 def count_by_site(connection: sa.Connection) -> Mapping[str, int]:
     rows = connection.execute(sa.select(models.c.site, sa.func.count()).group_by(models.c.site))
     return {row.site: row[1] for row in rows}
 
 
-def count(connection: sa.Connection) -> Mapping[str, int]:
-    rows = connection.execute(sa.select(models.c.state, sa.func.count()).group_by(models.c.state))
+def count(connection: sa.Connection, sight: Sight | None) -> Mapping[str, int]:
+    counted = narrowed(
+        sa.select(models.c.state, sa.func.count()), sight, models.c.namespace, models.c.name, models.c.uid
+    )
+    rows = connection.execute(counted.group_by(models.c.state))
     return {State(state): number for state, number in rows}
 
 
@@ -244,6 +255,9 @@ def write(
     if after.spec.labels != before.spec.labels:
         connection.execute(sa.delete(model_labels).where(model_labels.c.model_uid == after.uid))
         _insert_labels(connection, after)
+    if after.spec.groups != before.spec.groups:
+        connection.execute(sa.delete(model_groups).where(model_groups.c.model_uid == after.uid))
+        _insert_groups(connection, after)
     return after
 
 
@@ -274,7 +288,14 @@ def _insert(connection: sa.Connection, model: Model) -> Model:
     if connection.execute(insert_new(connection, models, "namespace", "name"), values).first() is None:
         raise AlreadyExists(f"The model {model.ref} exists already. Update it, or choose another name.")
     _insert_labels(connection, model)
+    _insert_groups(connection, model)
     return model
+
+
+def _insert_groups(connection: sa.Connection, model: Model) -> None:
+    rows = [{"model_uid": model.uid, "group": group} for group in dict.fromkeys(model.spec.groups)]
+    if rows:
+        connection.execute(sa.insert(model_groups), rows)
 
 
 def _insert_labels(connection: sa.Connection, model: Model) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from modelyard.domain.errors import AlreadyExists, NotFound, Refused
 from modelyard.domain.model import Namespace, Quota
-from modelyard.store.codec import decode_quota, encode
+from modelyard.store.codec import decode_mapping, decode_quota, encode
 from modelyard.store.dialects import insert_new
-from modelyard.store.tables import models, namespaces, registered_models
+from modelyard.store.recording import note_fields
+from modelyard.store.tables import alert_rules, deliveries, models, namespaces, policies, registered_models, webhooks
 
 _SELECT = sa.select(namespaces)
 
@@ -24,6 +25,7 @@ def create(connection: sa.Connection, namespace: Namespace) -> None:
         "created_at": namespace.created_at,
         "quota": encode(namespace.quota),
         "require_signature": namespace.require_signature,
+        "features": encode(namespace.features),
     }
     if connection.execute(insert_new(connection, namespaces, "name"), values).first() is None:
         raise AlreadyExists(f"The namespace {namespace.name!r} exists already.")
@@ -38,13 +40,19 @@ def list_all(connection: sa.Connection) -> Sequence[Namespace]:
     return [_namespace(row) for row in connection.execute(_SELECT.order_by(namespaces.c.name))]
 
 
-def set_quota(connection: sa.Connection, name: str, quota: Quota) -> Namespace:
-    """Raises NotFound."""
-    statement = sa.update(namespaces).where(namespaces.c.name == name).values(quota=encode(quota))
-    row = connection.execute(statement.returning(*namespaces.c)).first()
+def change(connection: sa.Connection, name: str, change: Callable[[Namespace], Namespace]) -> Namespace:
+    """Write what ``change`` makes of its description, quota and features. Raises NotFound."""
+    row = connection.execute(_SELECT.where(namespaces.c.name == name).with_for_update()).first()
     if row is None:
         raise missing(name)
-    return _namespace(row)
+    before = _namespace(row)
+    after = change(before)
+    note_fields(connection, before, after)
+    values = {
+        "description": after.description, "quota": encode(after.quota), "features": encode(after.features)
+    }  # fmt: skip
+    connection.execute(sa.update(namespaces).where(namespaces.c.name == name).values(values))
+    return after
 
 
 def delete(connection: sa.Connection, name: str) -> None:
@@ -62,6 +70,9 @@ def delete(connection: sa.Connection, name: str) -> None:
             f"The namespace {name!r} holds {count} registered model(s), with those that were deleted and can still be "
             "restored. Delete them with a grace of 0 first.",
         )
+    # Another one of this name must not tell those whom this one has told.
+    for table in (policies, alert_rules, webhooks, deliveries):
+        connection.execute(sa.delete(table).where(table.c.namespace == name))
     connection.execute(sa.delete(namespaces).where(namespaces.c.name == name))
 
 
@@ -83,4 +94,5 @@ def _namespace(row: Any) -> Namespace:
         description=row.description,
         quota=Quota() if row.quota is None else decode_quota(row.quota),
         require_signature=row.require_signature,
+        features=decode_mapping(row.features),
     )

@@ -27,6 +27,7 @@ class _Payload(msgspec.Struct):
     uid: str
     site: str = ""
     operations: tuple[str, ...] = ()
+    access: bool = False
 
 
 _decode: Final = msgspec.json.Decoder(_Payload).decode
@@ -42,6 +43,12 @@ def announce(connection: sa.Connection, change: Change, origin: str) -> None:
     connection.execute(_NOTIFY, {"payload": payload})
 
 
+def announce_access(connection: sa.Connection, origin: str) -> None:
+    """Have the others hear that members or keys have changed."""
+    if is_postgresql(connection):
+        connection.execute(_NOTIFY, {"payload": encode(_Payload(origin=origin, uid="", access=True))})
+
+
 def heard(text: str, origin: str) -> News | None:
     """What ``text`` tells; None when ``origin`` has said it itself, or when it is no news of ours."""
     try:
@@ -50,4 +57,4 @@ def heard(text: str, origin: str) -> News | None:
         return None
     if payload.origin == origin:
         return None
-    return News(uid=payload.uid, site=payload.site, operations=payload.operations)
+    return News(uid=payload.uid, site=payload.site, operations=payload.operations, access=payload.access)

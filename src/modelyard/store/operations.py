@@ -11,9 +11,10 @@ import sqlalchemy as sa
 from modelyard.control.ports import OperationQuery, Page
 from modelyard.domain.errors import AlreadyExists, VersionConflict
 from modelyard.domain.operations import Operation, OperationKind, OperationState
-from modelyard.store.codec import decode_mapping, decode_steps, decode_target, encode
+from modelyard.store.codec import decode_mapping, decode_steps, decode_target, decode_texts, encode
 from modelyard.store.dialects import upsert
 from modelyard.store.pages import check_page_size, page, read_token
+from modelyard.store.sight import narrowed
 from modelyard.store.tables import operations
 
 _RUNNING: Final = operations.c.state == "running"
@@ -34,7 +35,7 @@ _PROGRESS: Final = ("state", "updated_at", "target", "steps", "result", "error")
 
 def get(connection: sa.Connection, operation_id: str) -> Operation | None:
     row = connection.execute(_BY_ID, {"of_id": operation_id}).first()
-    return None if row is None else _operation(row)
+    return None if row is None else of_row(row)
 
 
 def list_page(connection: sa.Connection, query: OperationQuery) -> Page[Operation]:
@@ -43,6 +44,8 @@ def list_page(connection: sa.Connection, query: OperationQuery) -> Page[Operatio
     after = read_token(query, datetime.fromisoformat, str)
     order = (operations.c.created_at, operations.c.id)
     statement = _SELECT.order_by(*(column.desc() for column in order)).limit(query.page_size + 1)
+    columns = operations.c.namespace, operations.c.model, operations.c.model_uid
+    statement = narrowed(statement, query.sight, *columns)
     if query.namespace is not None:
         statement = statement.where(operations.c.namespace == query.namespace)
     if query.model is not None:
@@ -53,12 +56,12 @@ def list_page(connection: sa.Connection, query: OperationQuery) -> Page[Operatio
         there = [sa.literal(value, column.type) for value, column in zip(after, order, strict=True)]
         statement = statement.where(sa.tuple_(*order) < sa.tuple_(*there))
     rows = connection.execute(statement).all()
-    return page(rows, query, _operation, lambda row: (row.created_at.isoformat(), row.id))
+    return page(rows, query, of_row, lambda row: (row.created_at.isoformat(), row.id))
 
 
 def running(connection: sa.Connection, model_uid: str) -> Sequence[Operation]:
     """Oldest first."""
-    return [_operation(row) for row in connection.execute(_RUNNING_OF, {"of_uid": model_uid})]
+    return [of_row(row) for row in connection.execute(_RUNNING_OF, {"of_uid": model_uid})]
 
 
 def write(connection: sa.Connection, changed: Sequence[Operation]) -> None:
@@ -100,10 +103,11 @@ def _values(operation: Operation) -> dict[str, Any]:
         "steps": encode(operation.steps),
         "result": None if operation.result is None else encode(operation.result),
         "error": None if operation.error is None else encode(operation.error),
+        "warnings": encode(operation.warnings) if operation.warnings else None,
     }
 
 
-def _operation(row: Any) -> Operation:
+def of_row(row: Any) -> Operation:
     return Operation(
         id=row.id,
         kind=OperationKind(row.kind),
@@ -119,4 +123,5 @@ def _operation(row: Any) -> Operation:
         steps=decode_steps(row.steps),
         result=None if row.result is None else decode_mapping(row.result),
         error=None if row.error is None else decode_mapping(row.error),
+        warnings=() if row.warnings is None else decode_texts(row.warnings),
     )

@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from modelyard.control.alert_ports import AlertQuery, DeliveryQuery
+from modelyard.control.auditing import AuditQuery
 from modelyard.control.ports import EventQuery, ModelQuery, OperationQuery, Page, T
 from modelyard.domain.errors import InvalidRequest, Problem
 from modelyard.registry.ports import MoveQuery, RegisteredModelQuery, TransferQuery, VersionQuery
@@ -21,7 +23,18 @@ from modelyard.store.codec import encode
 
 MAX_PAGE_SIZE = 1000
 
-Query = ModelQuery | OperationQuery | EventQuery | RegisteredModelQuery | VersionQuery | MoveQuery | TransferQuery
+Query = (
+    ModelQuery
+    | OperationQuery
+    | EventQuery
+    | RegisteredModelQuery
+    | VersionQuery
+    | MoveQuery
+    | TransferQuery
+    | AuditQuery
+    | AlertQuery
+    | DeliveryQuery
+)
 
 
 def check_page_size(query: Query) -> None:
@@ -74,7 +87,9 @@ def page(
 
 
 def _digest(query: Query, position: Sequence[str]) -> str:
-    fields = {name: getattr(query, name) for name in query.__dataclass_fields__ if not name.startswith("page_")}
+    # What is seen may change from page to page; the place in the order stays.
+    left_out = ("page_size", "page_token", "sight")
+    fields = {name: getattr(query, name) for name in query.__dataclass_fields__ if name not in left_out}
     if "labels" in fields:
         fields["labels"] = sorted(fields["labels"].items())
     content = encode([type(query).__name__, fields, *position])

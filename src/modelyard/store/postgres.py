@@ -12,10 +12,12 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
+from modelyard.store import audit
 from modelyard.store.database import BUSY, JSON_AS_TEXT, T, Work
 from modelyard.store.faults import translated
 from modelyard.store.migrate import migrate
 from modelyard.store.news import CHANNEL
+from modelyard.store.recording import Recording
 from modelyard.store.turns import Turns
 
 log = logging.getLogger(__name__)
@@ -62,9 +64,21 @@ class PostgresDatabase:
                 return await connection.run_sync(work)
 
     async def write(self, work: Work[T]) -> T:
-        with translated(self.name):
-            async with self._turns.turn(), self._engine.begin() as connection:
-                return await connection.run_sync(work)
+        recording = Recording(work)
+
+        def run(connection: sa.Connection) -> T:
+            result = recording.run(connection)
+            if recording.records:
+                audit.write(connection, recording.records)
+            return result
+
+        try:
+            with translated(self.name):
+                async with self._turns.turn(), self._engine.begin() as connection:
+                    return await connection.run_sync(run)
+        except Exception:
+            recording.undo()
+            raise
 
     async def beat(self, work: Work[T]) -> T:
         with translated(self.name):

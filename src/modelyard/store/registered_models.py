@@ -17,6 +17,7 @@ from modelyard.store import namespaces
 from modelyard.store.codec import decode_about, encode
 from modelyard.store.dialects import insert_new
 from modelyard.store.pages import check_page_size, invalid, page, read_token
+from modelyard.store.sight import narrowed
 from modelyard.store.tables import registered_model_labels as labels
 from modelyard.store.tables import registered_models as models
 from modelyard.store.tables import registered_versions, version_aliases
@@ -93,7 +94,7 @@ def list_page(connection: sa.Connection, query: RegisteredModelQuery) -> Page[Re
 
 def _filtered(query: RegisteredModelQuery) -> sa.Select[Any]:
     there = models.c.deleted_at.is_not(None) if query.deleted else models.c.deleted_at.is_(None)
-    statement = _SELECT.where(there)
+    statement = narrowed(_SELECT.where(there), query.sight, models.c.namespace, models.c.name)
     if query.namespace is not None:
         statement = statement.where(models.c.namespace == query.namespace)
     if query.series:

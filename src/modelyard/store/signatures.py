@@ -80,9 +80,11 @@ class SqlSignatures(SignatureStore):
     async def signatures(self, namespace: str, name: str, number: str) -> Sequence[VersionSignature]:
         return await self._database.look(lambda c: _list(c, registered_models.get(c, namespace, name).uid, number))
 
-    async def standing(self, namespace: str, name: str, number: str, manifest: str) -> Standing:
+    async def standing(
+        self, namespace: str, name: str, number: str, manifest: str, *, required: bool = False
+    ) -> Standing:
         def read(connection: sa.Connection) -> Standing:
-            if not _required(connection, namespace, _REQUIRED):
+            if not required and not _required(connection, namespace, _REQUIRED):
                 return Standing(required=False)
             of = {"in_namespace": namespace, "named": name, "of_version": number, "of_manifest": manifest}
             return Standing(required=True, signed_by=tuple(_key(row) for row in connection.execute(_BY, of)))

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Final, TypeVar
 
+import sqlalchemy as sa
+
 from modelyard.control.ports import (
     EventQuery,
     Fence,
@@ -18,17 +20,21 @@ from modelyard.control.ports import (
     News,
     OperationQuery,
     Page,
+    Place,
     Premises,
     Site,
     Sites,
     Store,
 )
+from modelyard.domain.access import Sight
 from modelyard.domain.capacity import Claim, Inventory
 from modelyard.domain.commands import Change
-from modelyard.domain.model import Amount, Event, Model, ModelRef, Namespace, Quota, Revision
+from modelyard.domain.model import Amount, Event, Model, ModelRef, Namespace, Revision
 from modelyard.domain.operations import Operation
 from modelyard.domain.spec import Spec
 from modelyard.store import (
+    access,
+    bulks,
     events,
     extracts,
     handover,
@@ -37,16 +43,24 @@ from modelyard.store import (
     namespaces,
     news,
     operations,
+    policies,
     revisions,
     sites,
     transfers,
 )
+from modelyard.store import alerts as alerting
 from modelyard.store import idempotency as keys
+from modelyard.store.access import SqlAccess
+from modelyard.store.alerts import SqlAlerts
+from modelyard.store.audit import SqlAudit
+from modelyard.store.bulks import SqlBulks
 from modelyard.store.catalog import SqlCatalog
 from modelyard.store.commit import commit
 from modelyard.store.database import Database, Work
 from modelyard.store.engine import connect
 from modelyard.store.keeping import SqlPins
+from modelyard.store.policies import SqlPolicies
+from modelyard.store.schedules import SqlSchedules
 from modelyard.store.signatures import SqlSignatures
 from modelyard.store.transfers import SqlTransfers
 
@@ -72,8 +86,14 @@ class SqlStore(Store, Sites):
         self.pins = SqlPins(database)
         self.transfers = SqlTransfers(database)
         self.signatures = SqlSignatures(database)
+        self.audit = SqlAudit(database)
+        self.schedules = SqlSchedules(database)
+        self.policies = SqlPolicies(database)
+        self.bulks = SqlBulks(database)
+        self.alerts = SqlAlerts(database)
         # Tells our own news from that of others.
         self._origin = secrets.token_hex(4)
+        self.access = SqlAccess(database, self._origin)
 
     @classmethod
     async def open(cls, url: str) -> SqlStore:
@@ -100,11 +120,12 @@ class SqlStore(Store, Sites):
         await self._database.claim()
 
     async def tidy(self) -> int:
-        """Forget idempotency keys older than 24 hours and transfers that were over 30 days ago, and return how
-        many; the control process calls it hourly. It removes nothing else (what the registry forgets, it forgets by
-        :meth:`SqlCatalog.purge`)."""
+        """Forget idempotency keys older than 24 hours, transfers and alerts that were over 30 days ago, and overrides
+        that have expired, and return how many; the control process calls it hourly. It removes nothing else (what the
+        registry forgets, it forgets by :meth:`SqlCatalog.purge`)."""
         now = datetime.now(UTC)
-        return await self._database.write(lambda c: keys.tidy(c, now) + transfers.tidy(c, now))
+        works = (keys.tidy, transfers.tidy, alerting.tidy, policies.tidy)
+        return await self._database.write(lambda c: sum(work(c, now) for work in works))
 
     def _page(self, size: int) -> Callable[[Work[T]], Awaitable[T]]:
         """How to read a page of so many rows."""
@@ -121,11 +142,15 @@ class SqlStore(Store, Sites):
     async def list_namespaces(self) -> Sequence[Namespace]:
         return await self._database.read(namespaces.list_all)
 
-    async def set_quota(self, name: str, quota: Quota) -> Namespace:
-        return await self._database.write(lambda c: namespaces.set_quota(c, name, quota))
+    async def change_namespace(self, name: str, change: Callable[[Namespace], Namespace]) -> Namespace:
+        return await self._database.write(lambda c: namespaces.change(c, name, change))
 
     async def delete_namespace(self, name: str) -> None:
-        await self._database.write(lambda c: namespaces.delete(c, name))
+        def work(connection: sa.Connection) -> None:
+            namespaces.delete(connection, name)
+            access.forget(connection, name)
+
+        await self._database.write(work)
 
     # ---------------------------------------------------------------- models
 
@@ -174,16 +199,23 @@ class SqlStore(Store, Sites):
                 return found
             after = chunk[-1][0]
 
-    async def count_models(self) -> Mapping[str, int]:
-        return await self._database.read(models.count)
+    async def count_models(self, sight: Sight | None = None) -> Mapping[str, int]:
+        return await self._database.read(lambda c: models.count(c, sight))
+
+    async def groups_of(self, model_uid: str) -> frozenset[str]:
+        return await self._database.look(lambda c: models.groups_of(c, model_uid))
 
     async def commit(
-        self, change: Change, idempotency: Idempotency | None = None, fence: Fence | None = None
+        self, change: Change, idempotency: Idempotency | Place | None = None, fence: Fence | None = None
     ) -> Change:
         return await self._database.write(lambda c: commit(c, change, idempotency, fence, origin=self._origin))
 
-    async def recall(self, idempotency: Idempotency) -> Operation | None:
-        return await self._database.look(lambda c: keys.recall(c, idempotency))
+    async def recall(self, idempotency: Idempotency | Place) -> Operation | None:
+        if isinstance(idempotency, Place):
+            place = idempotency
+            return await self._database.look(lambda c: bulks.recall(c, place))
+        key = idempotency
+        return await self._database.look(lambda c: keys.recall(c, key))
 
     async def get_revision_spec(self, model_uid: str, generation: int) -> Spec | None:
         return await self._database.look(lambda c: revisions.get_spec(c, model_uid, generation))

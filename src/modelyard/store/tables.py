@@ -63,6 +63,7 @@ namespaces = Table(
     _column("created_at", Utc),
     _column("quota", Document, null=True),
     _column("require_signature", Boolean),
+    _column("features", Document),
 )
 
 models = Table(
@@ -90,6 +91,46 @@ model_labels = Table(
     _column("model_uid", Str, key=True),
     _column("key", Str, key=True),
     _column("value", Str),
+)
+
+model_groups = Table(
+    "model_groups",
+    metadata,
+    _column("model_uid", Str, key=True),
+    _column("group", Str, key=True),
+)
+
+members = Table(
+    "members",
+    metadata,
+    _column("namespace", Str, key=True),
+    _column("kind", Str, key=True),
+    _column("value", Str, key=True),
+    _column("role", Str),
+    _column("models", Document),
+    _column("added_at", Utc),
+    _column("added_by", Str),
+    _column("reason", Str),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    _column("id", Str, key=True),
+    _column("namespace", Str),
+    _column("name", Str),
+    _column("digest", Str),
+    _column("role", Str),
+    _column("models", Document),
+    _column("groups", Document),
+    _column("rate", Document, null=True),
+    _column("created_at", Utc),
+    _column("created_by", Str),
+    _column("expires_at", Utc, null=True),
+    _column("revoked_at", Utc, null=True),
+    _column("last_used_at", Utc, null=True),
+    _column("previous_digest", Str),
+    _column("previous_until", Utc, null=True),
 )
 
 revisions = Table(
@@ -121,6 +162,7 @@ operations = Table(
     _column("steps", Document),
     _column("result", Document, null=True),
     _column("error", Document, null=True),
+    _column("warnings", Document, null=True),
 )
 
 events = Table(
@@ -308,4 +350,193 @@ pins = Table(
     _column("at", Utc),
     _column("actor", Str),
     _column("reason", Str),
+)
+
+schedules = Table(
+    "schedules",
+    metadata,
+    _column("model_uid", Str, key=True),
+    _column("enabled", Boolean),
+    _column("edits", BigInteger),
+    _column("version", BigInteger),
+    _column("updated_at", Utc),
+    _column("updated_by", Str),
+    _column("handled_until", Utc),
+    _column("extension", Document, null=True),
+    _column("schedule", Document),
+    _column("last", Document, null=True),
+    _column("failure", Document, null=True),
+)
+
+bulks = Table(
+    "bulks",
+    metadata,
+    _column("operation_id", Str, key=True),
+    _column("site", Str),
+    _column("cancelled_by", Str),
+    _column("order", Document),
+)
+
+bulk_items = Table(
+    "bulk_items",
+    metadata,
+    _column("bulk_id", Str, key=True),
+    _column("position", Integer, key=True),
+    _column("namespace", Str),
+    _column("model", Str),
+    _column("model_uid", Str),
+    _column("state", Str),
+    _column("operation_id", Str, null=True),
+    _column("code", Str),
+    _column("message", Str),
+    _column("asked_at", Utc),
+    _column("launches", Boolean),
+)
+
+alert_rules = Table(
+    "alert_rules",
+    metadata,
+    _column("namespace", Str, key=True),
+    _column("name", Str, key=True),
+    _column("version", BigInteger),
+    _column("rule", Document),
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    _column("namespace", Str, key=True),
+    _column("name", Str, key=True),
+    _column("version", BigInteger),
+    _column("created_at", Utc),
+    _column("updated_at", Utc),
+    _column("webhook", Document),
+    _column("sealed", Str),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    _column("id", Str, key=True),
+    _column("fingerprint", Str),
+    _column("site", Str),
+    _column("rule", Str),
+    _column("kind", Str),
+    _column("severity", Str),
+    _column("namespace", Str),
+    _column("model", Str),
+    _column("model_uid", Str),
+    _column("state", Str),
+    _column("starts_at", Utc),
+    _column("bad_at", Utc),
+    _column("ends_at", Utc, null=True),
+    _column("value", Double, null=True),
+    _column("threshold", Double),
+    _column("message", Str),
+    _column("notified", Boolean),
+)
+
+alert_silences = Table(
+    "alert_silences",
+    metadata,
+    _column("fingerprint", Str, key=True),
+    _column("until", Utc),
+    _column("at", Utc),
+    _column("actor", Str),
+    _column("reason", Str),
+)
+
+alert_cursors = Table(
+    "alert_cursors",
+    metadata,
+    _column("site", Str, key=True),
+    _column("event_id", BigInteger),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    _column("id", Str, key=True),
+    _column("site", Str),
+    _column("namespace", Str),
+    _column("webhook", Str),
+    _column("event", Str),
+    _column("line", Str),
+    _column("place", Integer),
+    _column("alert", Document, null=True),
+    _column("state", Str),
+    _column("created_at", Utc),
+    _column("since", Utc),
+    _column("next_at", Utc),
+    _column("attempts", Integer),
+    _column("last_at", Utc, null=True),
+    _column("status", Integer, null=True),
+    _column("error", Str),
+)
+
+audit_entries = Table(
+    "audit_entries",
+    metadata,
+    _column("number", BigInteger, key=True),
+    _column("at", Utc),
+    _column("actor", Str),
+    _column("actor_kind", Str),
+    _column("action", Str),
+    _column("namespace", Str),
+    _column("kind", Str),
+    _column("name", Str),
+    _column("reason", Str),
+    _column("address", Str),
+    _column("client", Str),
+    _column("request", Str),
+    _column("outcome", Str),
+    _column("code", Str),
+    _column("change", Document),
+    _column("previous", Str),
+    _column("hash", Str),
+)
+
+audit_chain = Table(
+    "audit_chain",
+    metadata,
+    _column("id", Integer, key=True),
+    _column("number", BigInteger),
+    _column("hash", Str),
+    _column("kept_number", BigInteger),
+    _column("kept_hash", Str),
+    _column("kept_at", Utc, null=True),
+)
+
+policies = Table(
+    "policies",
+    metadata,
+    _column("namespace", Str, key=True),
+    _column("name", Str, key=True),
+    _column("version", BigInteger),
+    _column("created_at", Utc),
+    _column("changed_at", Utc),
+    _column("changed_by", Str),
+    _column("body", Document),
+)
+
+policy_overrides = Table(
+    "policy_overrides",
+    metadata,
+    _column("model_uid", Str, key=True),
+    _column("scope", Str, key=True),
+    _column("policy", Str, key=True),
+    _column("reason", Str),
+    _column("created_by", Str),
+    _column("created_at", Utc),
+    _column("expires_at", Utc),
+)
+
+policy_marks = Table(
+    "policy_marks",
+    metadata,
+    _column("model_uid", Str, key=True),
+    _column("scope", Str, key=True),
+    _column("policy", Str, key=True),
+    _column("kind", Str, key=True),
+    _column("at", Utc),
 )

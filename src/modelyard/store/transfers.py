@@ -18,6 +18,7 @@ from modelyard.store.codec import decode_order, decode_transfer_error, encode
 from modelyard.store.database import Database
 from modelyard.store.dialects import insert_new
 from modelyard.store.pages import check_page_size, page, read_token
+from modelyard.store.sight import narrowed
 from modelyard.store.tables import transfers
 
 # Rows that are read in about a millisecond.
@@ -138,6 +139,7 @@ def _list(connection: sa.Connection, query: TransferQuery) -> Page[Transfer]:
     after = read_token(query, datetime.fromisoformat, str)
     order = (transfers.c.created_at, transfers.c.id)
     statement = _SELECT.order_by(*(column.desc() for column in order)).limit(query.page_size + 1)
+    statement = narrowed(statement, query.sight, transfers.c.namespace, transfers.c.model)
     if query.namespace is not None:
         statement = statement.where(transfers.c.namespace == query.namespace)
     if query.model is not None:

@@ -88,6 +88,9 @@ class Supervisor:
         self._host = host
         self._port = port
         self._report = report
+        # By which clients on this machine know the front door again, whatever name it is for.
+        self._certificate = os.environ.get("MODELYARD_TLS_CERT", "")
+        self._url = url_of(host, port, secure=bool(self._certificate))
         self._listener: socket.socket | None = None
         # Several control processes share one listening socket: whichever lives answers.
         self._shares_api = controls > 1
@@ -124,7 +127,7 @@ class Supervisor:
             for service in missing:
                 self._end(service.is_left, time.monotonic())
             raise
-        log.info("Supervisor %d is up at %s", os.getpid(), url_of(self._host, self._port))
+        log.info("Supervisor %d is up at %s", os.getpid(), self._url)
         self._say("up")
 
     def watch(self) -> None:
@@ -207,8 +210,8 @@ class Supervisor:
         me = identify(os.getpid())
         assert me is not None
         record = {
-            **asdict(me), "host": self._host, "port": self._port, "url": url_of(self._host, self._port),
-            "version": __version__,
+            **asdict(me), "host": self._host, "port": self._port, "url": self._url,
+            "certificate": self._certificate, "version": __version__,
             **{s.key: asdict(s.process) for s in self._services if s.process is not None},
         }  # fmt: skip
         write_whole(self._run / "up.json", json.dumps(record))

@@ -7,7 +7,7 @@ from datetime import datetime
 from pydantic import BaseModel, Field
 
 from modelyard.api.schemas.base import Size
-from modelyard.api.schemas.records import Amount, FieldChange, Operation
+from modelyard.api.schemas.records import Amount, FieldChange, ItemError, Operation
 from modelyard.api.schemas.status import ModelRef
 from modelyard.domain.spec import Strategy
 
@@ -32,6 +32,7 @@ class Forecast(BaseModel):
     place: int | None = Field(description="Its place in the queue; 1 is next.")
     must_stop: list[ModelRef] = Field(description="Models that would have to stop for it to fit.")
     would_preempt: list[ModelRef] = Field(description="Models that would give up their place to it.")
+    others: int = Field(description="Models left out of these lists, which the caller may not know of.")
     strategy: Strategy | None = Field(description="The order in which an update would replace instances.")
     changes: list[FieldChange]
     needs_acknowledgement: bool = Field(description="The request needs `acknowledge_restart`.")
@@ -42,7 +43,8 @@ class Device(BaseModel):
     kind: str
     name: str
     memory: Size | None
-    holder: ModelRef | None
+    held: bool
+    holder: ModelRef | None = Field(description="Null if it is free, or if the caller may not know of the model.")
 
 
 class Inventory(BaseModel):
@@ -87,15 +89,9 @@ class SiteCapacity(BaseModel):
     held: Amount
     free: Amount
     holdings: list[Holding]
+    other_holdings: int = Field(description="Instances of models that the caller may not know of.")
     queue: list[Queued]
-
-
-class ItemError(BaseModel):
-    """Why nothing came of one of many: the code and detail of its problem, and what is allowed now."""
-
-    code: str
-    detail: str
-    allowed: list[str]
+    others_queued: int = Field(description="Models in the queue that the caller may not know of.")
 
 
 class Stopped(BaseModel):

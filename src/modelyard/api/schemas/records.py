@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from modelyard.api.schemas.base import Size
 from modelyard.api.schemas.spec import Spec
 from modelyard.api.schemas.status import Failure
+from modelyard.domain.bulk import ItemState
 from modelyard.domain.effects import Effect
 from modelyard.domain.names import DEFAULT_NAMESPACE
 from modelyard.domain.operations import OperationKind, OperationState
@@ -37,6 +38,7 @@ class Namespace(BaseModel):
     created_at: datetime
     quota: Quota
     require_signature: bool = Field(description="Models are served from signed versions only.")
+    features: dict[str, bool | str] = Field(description="What it may use.")
     usage: Amount = Field(description="What its instances hold now, on all sites.")
 
 
@@ -83,6 +85,25 @@ class OperationError(BaseModel):
     log: list[str]
 
 
+class ItemError(BaseModel):
+    """Why nothing came of one of many: the code and detail of its problem, and what is allowed now."""
+
+    code: str
+    detail: str
+    allowed: list[str]
+
+
+class BulkItem(BaseModel):
+    """What becomes of one model of many."""
+
+    namespace: str
+    model: str
+    state: ItemState
+    operation: str | None = Field(description="The command's operation, once it has begun.")
+    error: ItemError | None
+    message: str = Field(description="Why there was nothing to do.")
+
+
 class Operation(BaseModel):
     """The record of one long-running request."""
 
@@ -99,6 +120,9 @@ class Operation(BaseModel):
     steps: list[Step]
     result: dict[str, Any] | None
     error: OperationError | None
+    warnings: list[str] = Field(default_factory=list, description="What was let pass that policies warn of.")
+    counts: dict[str, int] | None = Field(None, description="Of one on many models: how many are in each state.")
+    items: list[BulkItem] | None = Field(None, description="Of one on many models, asked for by its id: all of them.")
 
 
 class Event(BaseModel):

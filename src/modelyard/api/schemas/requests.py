@@ -8,6 +8,7 @@ from pydantic import Field
 
 from modelyard.api.schemas.base import Duration, Flag, In, Request, Size, Whole
 from modelyard.api.schemas.spec import Spec
+from modelyard.domain.features import FEATURES
 from modelyard.domain.names import NAME_RULE
 from modelyard.domain.states import RunState
 
@@ -47,6 +48,9 @@ class StartModel(Reasoned):
 class StopModel(Reasoned):
     graceful: Flag = Field(True, description="Finish what is in flight first; false kills at once.")
     timeout: Duration = Field(30.0, description="After this a graceful stop kills.")
+    override: Flag = Field(
+        False, description="Stop it though a policy protects it: for those who may override that, with a reason."
+    )
 
 
 class StopModels(StopModel):
@@ -80,9 +84,14 @@ class CreateNamespace(Request):
 
 
 class PatchNamespace(Request):
-    """A JSON merge patch (RFC 7396): what is left out stays, null removes a limit."""
+    """A JSON merge patch (RFC 7396): what is left out stays, null removes a limit, or takes a feature back to its
+    default."""
 
-    quota: QuotaIn
+    quota: QuotaIn = Field(default_factory=QuotaIn)
+    description: str | None = Field(None, max_length=4096)
+    features: dict[str, bool | str | None] = Field(
+        default_factory=dict, description=f"What it may use: {', '.join(FEATURES)}.", examples=[{"python": False}]
+    )
 
 
 class FindingRef(In):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from modelyard.api.schemas.base import Duration, Flag, In, Size, Whole
+from modelyard.domain.secrets import Secret
 from modelyard.domain.spec import BackendName, Engine, Follow, Metric, ModelType, Preempt, StickyBy, Strategy
+
+# A secret's value as it is sent; what is given is never the value.
+Masked = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, Secret) else value)]
 
 
 class Resources(In):
@@ -119,15 +123,29 @@ class HealthCheck(In):
 
 class Container(In):
     environment: dict[str, str] = Field(default_factory=dict)
+    secrets: dict[str, Masked] = Field(
+        default_factory=dict,
+        repr=False,
+        description="Variables whose values are kept sealed and never shown: they are given as ********, which sent "
+        "back leaves a value as it is.",
+    )
     working_dir: str | None = None
     shared_memory: Size | None = Field(None, description="Size of /dev/shm.")
     health_check: HealthCheck = Field(default_factory=HealthCheck)
+
+
+class Rate(In):
+    """How often something may be asked."""
+
+    per_second: float = Field(description="Requests a second over time.")
+    burst: Whole | None = Field(None, description="How many may come at once; else as many as in a second.")
 
 
 class Limits(In):
     request_timeout: Duration = 60.0
     max_body: Size = 64 * 2**20
     max_queue: Whole = Field(1024, description="Requests that may run or wait at once.")
+    rate: Rate | None = Field(None, description="How often the model may be called; null: at will.")
 
 
 class Spec(In):

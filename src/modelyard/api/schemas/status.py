@@ -81,6 +81,7 @@ class Waiting(BaseModel):
     place: int | None = Field(description="1 is next; null when it is not in its site's queue just now.")
     kinds: list[str] = Field(description="What is short: gpus, memory, cpu.")
     holders: list[ModelRef] = Field(description="Models that hold of it.")
+    others: int = Field(description="So many more hold of it, which the caller may not know of.")
 
 
 class CanaryStatus(BaseModel):
@@ -122,7 +123,7 @@ class Scale(BaseModel):
 class Preempted(BaseModel):
     """The model gave up its place to another and comes back when there is room."""
 
-    by: ModelRef
+    by: ModelRef | None = Field(description="Null: one that the caller may not know of.")
     at: datetime
 
 

@@ -24,7 +24,7 @@ from modelyard.backends.local.files import (
     new_instance_id,
 )
 from modelyard.backends.local.instance import LocalInstance
-from modelyard.backends.local.launching import Site
+from modelyard.backends.local.launching import OpenSecrets, Site
 from modelyard.backends.local.leftovers import Leftovers
 from modelyard.backends.local.logs import Logs
 from modelyard.backends.local.process import Census, Tree, end_all, in_thread
@@ -65,7 +65,7 @@ class LocalBackend:
 
     def __init__(
         self, settings: Settings, *, worker: tuple[str, ...] = _WORKER, launcher: tuple[str, ...] = _LAUNCHER,
-        artifacts: Artifacts | None = None,
+        artifacts: Artifacts | None = None, opened: OpenSecrets | None = None,
     ) -> None:  # fmt: skip
         self._logs = Logs(settings.logs_dir)
         warm = None
@@ -83,6 +83,7 @@ class LocalBackend:
             live=self._live_ids,
             artifacts=artifacts,
             warm=warm,
+            opened=opened,
             devices=Devices(settings.declared_gpus, os.environ.get("CUDA_VISIBLE_DEVICES")),
         )
         self._inventory: Inventory | None = None

@@ -39,7 +39,10 @@ T = TypeVar("T")
 
 _BACKLOG: Final = 128
 # Ours alone: credentials of the control process, and descriptors that mean nothing in the child.
-_WITHHELD: Final = ("MODELYARD_TOKEN", "MODELYARD_DATABASE_URL", "MODELYARD_LISTEN_FD", "MODELYARD_SOCKET_FD")
+_WITHHELD: Final = (
+    "MODELYARD_TOKEN", "MODELYARD_DATABASE_URL", "MODELYARD_LISTEN_FD", "MODELYARD_SOCKET_FD", "MODELYARD_SECRETS_KEY",
+    "MODELYARD_PEERS_TOKEN",
+)  # fmt: skip
 # ONNX Runtime's Linux builds report to their maker unless told not to (since 1.29), with a database that they open and
 # threads that they start when they are imported.
 _QUIET: Final = {"ORT_DISABLE_TELEMETRY": "1"}

@@ -314,7 +314,10 @@ class LocalInstance:
     async def _run_check_command(self) -> None:
         """Raises CheckFailed."""
         container = self.launch.spec.container
-        env = self._site.environment_of(self.launch)
+        try:
+            env = self._site.environment_of(self.launch)
+        except LaunchFailed as error:
+            raise CheckFailed(str(error)) from None
         cwd = container.working_dir or str(self.files.folder)
         check = container.health_check
         await run_command(check.command, env=env, cwd=cwd, timeout=check.timeout)

@@ -24,8 +24,12 @@ from modelyard.backends.local.warm import WarmParents
 from modelyard.backends.port import Artifacts
 from modelyard.domain.errors import ModelyardError
 from modelyard.domain.model import Failure, ModelRef
+from modelyard.domain.secrets import Secret
 from modelyard.domain.spec import Engine
 from modelyard.threads import apart
+
+# Values by variable, of a namespace's secrets. Raises ModelyardError: one of them cannot be opened.
+OpenSecrets = Callable[[str, Mapping[str, Secret]], dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +38,8 @@ class Site:
     instance's folder is appended to; ``inherited`` is the environment that instances start from;
     ``changed`` is told of each model whose instances look different; ``live`` names the instances, of all
     models, of which anything is left; ``devices`` are those of the machine; ``artifacts`` has the files of
-    registered models (None: there are none); ``warm`` forks workers (None: all are launched afresh)."""
+    registered models (None: there are none); ``warm`` forks workers (None: all are launched afresh); ``opened`` opens
+    the secrets of a namespace (None: it has none)."""
 
     instances_dir: Path
     home_id: str
@@ -47,10 +52,23 @@ class Site:
     devices: Devices
     artifacts: Artifacts | None = None
     warm: WarmParents | None = None
+    opened: OpenSecrets | None = None
     ports: Ports = field(default_factory=Ports)
 
     def environment_of(self, launch: Launch) -> dict[str, str]:
-        return environment(launch, self.home_id, self.inherited, has_devices=bool(self.devices.present))
+        """Raises LaunchFailed: a secret of it cannot be had."""
+        env = environment(launch, self.home_id, self.inherited, has_devices=bool(self.devices.present))
+        sealed = launch.spec.container.secrets
+        if sealed:
+            if self.opened is None:
+                message = "There are no keys here to open secrets with."
+                raise LaunchFailed(Failure(code="secret_lost", message=message, permanent=True))
+            try:
+                env = self.opened(launch.ref.namespace, sealed) | env
+            except ModelyardError as error:
+                # No further try makes the key come back.
+                raise LaunchFailed(Failure(code=error.code, message=error.message, permanent=True)) from None
+        return env
 
 
 # How often, in seconds, it is told how far the laying out of files is.

@@ -29,5 +29,8 @@ class SignatureStore(Protocol):
     async def signatures(self, namespace: str, name: str, number: str) -> Sequence[VersionSignature]:
         """Those of one version, the first that was added first. None where there is no such version."""
 
-    async def standing(self, namespace: str, name: str, number: str, manifest: str) -> Standing:
-        """Raises NotFound where there is no such namespace."""
+    async def standing(
+        self, namespace: str, name: str, number: str, manifest: str, *, required: bool = False
+    ) -> Standing:
+        """As if the namespace ``required`` signatures, if that is set. Raises NotFound where there is no such
+        namespace."""

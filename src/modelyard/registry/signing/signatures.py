@@ -207,16 +207,18 @@ class Signatures:
         required = (await self._store.ring(namespace)).required
         return Verification(version=version, required=required, verdicts=tuple(verdicts))
 
-    async def problems(self, namespace: str, spec: Spec) -> list[Problem]:
+    async def problems(self, namespace: str, spec: Spec, *, required: bool = False) -> list[Problem]:
         """Why nothing may be launched from ``spec``; by the database alone, in which a signature is only once it was
-        found right."""
+        found right. ``required``: signatures are, whatever the namespace says."""
         source, artifact = spec.registered, spec.artifact
         if source is not None and artifact is not None:
-            standing = await self._store.standing(namespace, source.name, artifact.version, artifact.manifest)
+            standing = await self._store.standing(
+                namespace, source.name, artifact.version, artifact.manifest, required=required
+            )
             return signing.launch_problems(standing, spec)
         # Most often there is nothing to refuse, whatever is required.
         found = signing.launch_problems(Standing(required=True), spec)
-        return found if found and (await self._store.ring(namespace)).required else []
+        return found if found and (required or (await self._store.ring(namespace)).required) else []
 
     # ------------------------------------------------------------------ helpers
 

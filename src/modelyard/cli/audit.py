@@ -1,0 +1,221 @@
+"""``audit``: who did what, to read, to export, and to verify, with a server or without one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from modelyard.cli.context import SHARED, Cli, command
+from modelyard.cli.problems import CliError
+from modelyard.cli.views import ago, pairs_table, table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from modelyard.client import AuditEntry, AuditVerdict
+    from modelyard.domain.audit import Verifier
+
+audit = typer.Typer(help="See who did what, and whether the record is whole.", no_args_is_help=True)
+
+ActorOption = Annotated[
+    str | None, typer.Option("--actor", help="Only what this one did: admin, key:ci, policy:nights.")
+]
+ActionOption = Annotated[str | None, typer.Option("--action", help="Only this, for example models.stop.")]
+TargetOption = Annotated[str | None, typer.Option("--target", help="Only what was done to this name.")]
+OutcomeOption = Annotated[str | None, typer.Option("--outcome", help="done, refused or failed.")]
+RequestOption = Annotated[str | None, typer.Option("--request", help="Only what the request with this id did.")]
+SinceOption = Annotated[str | None, typer.Option("--since", help="From this time on: 2030-01-01T08:00:00Z.")]
+UntilOption = Annotated[str | None, typer.Option("--until", help="Before this time.")]
+SearchOption = Annotated[str | None, typer.Option("--search", help="Part of the reason.")]
+
+
+def register(app: typer.Typer) -> None:
+    for name, function in (("list", list_entries), ("show", show), ("export", export), ("verify", verify)):
+        command(audit, name)(function)
+    app.add_typer(audit, name="audit", rich_help_panel=SHARED)
+
+
+def list_entries(
+    cli: Cli,
+    actor: ActorOption = None,
+    action: ActionOption = None,
+    target: TargetOption = None,
+    outcome: OutcomeOption = None,
+    request: RequestOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    search: SearchOption = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many at most.")] = 20,
+) -> None:
+    """Who did what, newest first; with --namespace only in that one, which its administrators may."""
+    wanted = cli.client.audit.list(
+        namespace=cli.namespace, actor=actor, action=action, target=target, outcome=outcome, request=request,
+        since=since, until=until, search=search, page_size=min(limit, 1000),
+    )  # fmt: skip
+    found = list(islice(wanted, limit))
+    cli.show([one.raw for one in found], lambda: _table(found))
+
+
+def show(cli: Cli, number: Annotated[int, typer.Argument(metavar="NUMBER", help="Its number.", min=1)]) -> None:
+    """Everything about one entry, with the change itself."""
+    one = cli.client.audit.get(number)
+    cli.show(one.raw, lambda: _view(one))
+
+
+def export(
+    cli: Cli,
+    to: Annotated[Path | None, typer.Option("--to", help="A file (default: standard output).", dir_okay=False)] = None,
+    actor: ActorOption = None,
+    action: ActionOption = None,
+    target: TargetOption = None,
+    outcome: OutcomeOption = None,
+    request: RequestOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    search: SearchOption = None,
+) -> None:
+    """The record as lines of JSON, oldest first. Whole, it is a chain that `verify --file` checks without a server."""
+    lines = cli.client.audit.export(
+        namespace=cli.namespace, actor=actor, action=action, target=target, outcome=outcome, request=request,
+        since=since, until=until, search=search,
+    )  # fmt: skip
+    if to is None:
+        for line in lines:
+            typer.echo(line)
+        return
+    count, last = 0, ""
+    with to.open("w", encoding="utf-8") as file:
+        for line in lines:
+            file.write(f"{line}\n")
+            count, last = count + 1, line
+    head = f", up to {json.loads(last)['hash']}" if last else ""
+    cli.say(f"{count} entries are in {to}{head}")
+
+
+def verify(
+    cli: Cli,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", help="An export to check, without a server.", exists=True, dir_okay=False),
+    ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option("--head", help="A hash that was noted earlier: the record must still hold it.", metavar="HASH"),
+    ] = None,
+    filtered: Annotated[
+        bool, typer.Option("--filtered", help="The export was made with filters: entries may be missing between.")
+    ] = False,
+) -> None:
+    """Check that no entry was changed, removed or put in; note the head that is shown, and compare it later."""
+    if file is None:
+        verdict = cli.client.audit.verify()
+        if verdict.broken is not None:
+            raise _broken(verdict.broken.number, verdict.broken.why, verdict.entries)
+        if head is not None and head != verdict.head.hash:
+            _find(cli.client.audit.export(), head)
+        cli.show(verdict.raw, lambda: _said(verdict))
+        return
+    verifier = _verified(file, gaps=filtered, head=head)
+    last = verifier.last
+    data = {
+        "whole": True, "entries": verifier.entries,
+        "head": None if last is None else {"number": last.number, "hash": last.hash},
+    }  # fmt: skip
+    reached = f" up to {last.number}, whose hash is {last.hash}" if last is not None else ""
+    what = "Each of the" if filtered else "The"
+    cli.show(data, lambda: f"{what} {verifier.entries} entries in {file} are as they were written{reached}.")
+
+
+def _verified(file: Path, *, gaps: bool, head: str | None) -> Verifier:
+    from modelyard.domain.audit import Verifier
+
+    verifier, seen = Verifier(None, gaps=gaps), False
+    with file.open(encoding="utf-8") as lines:
+        for document in _documents(lines):
+            verifier.feed([document])
+            seen = seen or document.get("hash") == head
+            if verifier.broken is not None:
+                raise _broken(verifier.broken.number, verifier.broken.why, verifier.entries)
+    if head is not None and not seen:
+        raise _no_head(head)
+    return verifier
+
+
+def _documents(lines: Iterable[str]) -> Iterator[Mapping[str, Any]]:
+    for line in lines:
+        try:
+            document = json.loads(line)
+        except ValueError:
+            document = None
+        # What is none is broken, which the verifier says.
+        yield document if isinstance(document, dict) else {}
+
+
+def _find(lines: Iterable[str], head: str) -> None:
+    if all(document.get("hash") != head for document in _documents(lines)):
+        raise _no_head(head)
+
+
+def _broken(number: int, why: str, whole: int) -> CliError:
+    return CliError(
+        f"The record is broken at entry {number}: {why}.",
+        hint=f"The {whole} entries before are whole. Compare with an earlier export or a backup of the database.",
+    )
+
+
+def _no_head(head: str) -> CliError:
+    return CliError(
+        f"No entry has the hash {head}: what was recorded up to there was changed or removed.",
+        hint="Compare with the export that was made then. Retention (MODELYARD_AUDIT_DAYS) removes entries, too.",
+    )
+
+
+# ------------------------------------------------------------------------------------------- rendering
+
+
+def _said(verdict: AuditVerdict) -> str:
+    kept = verdict.kept_from.number
+    since = f" It is kept from entry {kept + 1} on: retention removed what was before." if kept else ""
+    head = f"Its head is entry {verdict.head.number}: {verdict.head.hash}"
+    return f"The record is whole: {verdict.entries} entries.{since}\n{head}"
+
+
+def _table(found: Iterable[AuditEntry]) -> Table:
+    from rich.markup import escape
+
+    made = table("NUMBER", "AGE", "WHO", "ACTION", "TARGET", "OUTCOME", "REASON", wrap=("REASON",))
+    for one in found:
+        made.add_row(
+            str(one.number), ago(one.at), escape(one.actor) or "unknown", escape(one.action), escape(_target(one)),
+            _outcome(one), escape(one.reason),
+        )  # fmt: skip
+    return made
+
+
+def _view(one: AuditEntry) -> RenderableType:
+    from rich.console import Group
+    from rich.markup import escape
+
+    rows = [
+        ("Number", str(one.number)), ("At", f"{one.at:%Y-%m-%d %H:%M:%S} UTC"),
+        ("Who", f"{one.actor or 'unknown'} ({one.actor_kind})"), ("Action", one.action),
+        ("Target", f"{one.kind} {_target(one)}".strip()), ("Outcome", _outcome(one)), ("Reason", one.reason or "-"),
+        ("From", " ".join(filter(None, (one.address, one.client))) or "-"), ("Request", one.request or "-"),
+        ("Hash", one.hash),
+    ]  # fmt: skip
+    change = json.dumps(one.change, indent=2, ensure_ascii=False)
+    return Group(pairs_table([(name, escape(value)) for name, value in rows]), "", escape(change))
+
+
+def _target(one: AuditEntry) -> str:
+    return "/".join(filter(None, (one.namespace, one.name))) or "-"
+
+
+def _outcome(one: AuditEntry) -> str:
+    return one.outcome if not one.code else f"{one.outcome} ({one.code})"

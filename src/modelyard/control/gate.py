@@ -1,0 +1,28 @@
+"""What stands between the decision on a command and its being written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from modelyard.domain.commands import Change
+from modelyard.domain.model import Model
+from modelyard.domain.spec import Spec
+
+if TYPE_CHECKING:
+    from modelyard.control.service import Caller
+
+
+class Gate(Protocol):
+    """Has its say before commands are carried out."""
+
+    async def hold(self, change: Change, caller: Caller) -> Change:
+        """``change`` as it may be written, with an event and a warning of its operation for all that is let pass.
+
+        Raises:
+            InvalidRequest: a deploy or an update that a policy does not allow.
+            Refused: any other command that one does not allow (``policy``).
+            Forbidden: the caller may not override what it asks to override.
+        """
+
+    async def check_launch(self, namespace: str, name: str, spec: Spec, model: Model | None, *, begins: bool) -> None:
+        """Raises Refused where ``spec`` may not be launched; ``begins``: the model does not run yet."""

@@ -1,0 +1,223 @@
+"""What users ask of schedules: save, extend, switch, remove. None of it starts or stops a model by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from modelyard.control.changes import ChangeFeed
+from modelyard.control.holidays import calendar_problems, names_of
+from modelyard.control.ports import Idempotency
+from modelyard.control.schedule_ports import ScheduleStore
+from modelyard.control.service import Busy, Caller, ModelService
+from modelyard.domain import scheduling
+from modelyard.domain.access import Principal
+from modelyard.domain.commands import Asked, Change, event_of
+from modelyard.domain.errors import EtagMismatch, InvalidRequest, NotFound, Problem, VersionConflict
+from modelyard.domain.model import Model
+from modelyard.domain.occurrences import Period, extend, next_occurrence, periods, preview
+from modelyard.domain.schedules import Occurrence, Schedule, schedule_problems
+from modelyard.domain.scheduling import ModelSchedule, ScheduleChange, day_off
+
+_ATTEMPTS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What a request makes of a schedule (None: nothing is left), and how its event tells of it."""
+
+    after: ModelSchedule | None
+    event: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coming:
+    """``days_off``: those on which nothing happens though it would on others, and why. ``clock_changes``: the days on
+    which the zone's clock is set, with its offsets before and after."""
+
+    actions: Sequence[Occurrence]
+    days_off: Sequence[tuple[date, str]]
+    clock_changes: Sequence[tuple[date, str, str]]
+
+
+class ScheduleService:
+    """The schedules of models, as callers have them."""
+
+    def __init__(
+        self, schedules: ScheduleStore, models: ModelService, feed: ChangeFeed, clock: Callable[[], datetime]
+    ) -> None:
+        self._schedules, self._models, self._feed, self._clock = schedules, models, feed, clock
+
+    async def find(self, namespace: str, name: str, viewer: Principal | None) -> tuple[Model, ModelSchedule | None]:
+        """Raises NotFound: there is no such model."""
+        model = await self._models.get(namespace, name, viewer)
+        return model, await self._schedules.get(model.uid)
+
+    async def get(self, namespace: str, name: str, viewer: Principal | None) -> tuple[Model, ModelSchedule]:
+        """Raises NotFound: there is no such model, or it has no schedule."""
+        model, kept = await self.find(namespace, name, viewer)
+        return model, _existing(model, kept)
+
+    async def of(self, models: Collection[Model]) -> Mapping[str, ModelSchedule]:
+        """By uid, those that ``models`` have."""
+        return await self._schedules.of([model.uid for model in models])
+
+    async def save(
+        self, namespace: str, name: str, schedule: Schedule, caller: Caller, found: Sequence[Problem] = ()
+    ) -> ModelSchedule:
+        """``found`` is what its reader has found wrong with the request; the answer names all of it."""
+        # Of what could not be read, nothing else is to be said.
+        unread = {_item(problem.path) for problem in found}
+        problems = [*found, *(p for p in schedule_problems(schedule) if _item(p.path) not in unread)]
+        if schedule.holidays is not None and not any(p.path.startswith("holidays") for p in problems):
+            # Beside the event loop: the first question has the calendars loaded.
+            problems += await asyncio.to_thread(calendar_problems, schedule.holidays)
+
+        def decide(model: Model, kept: ModelSchedule | None, now: datetime) -> Edit:
+            if problems:
+                raise InvalidRequest(problems)
+            after = scheduling.saved(kept, model.uid, schedule, caller.actor, now)
+            return Edit(after, "ScheduleSaved", f"Schedule of {schedule.timezone}: {_in_words(schedule)}.")
+
+        return _left(await self._change(namespace, name, caller, decide))
+
+    async def remove(self, namespace: str, name: str, caller: Caller) -> None:
+        """The model stays as it is."""
+        await self._change(namespace, name, caller, lambda model, kept, now: _removal(model, kept))
+
+    async def switch(self, namespace: str, name: str, caller: Caller, *, on: bool) -> ModelSchedule:
+        def decide(model: Model, kept: ModelSchedule | None, now: datetime) -> Edit:
+            after = scheduling.enabled(_existing(model, kept), caller.actor, now, enable=on)
+            if on:
+                return Edit(after, "ScheduleEnabled", "The schedule acts from its next time on.")
+            return Edit(after, "ScheduleDisabled", "The schedule is kept and does nothing.")
+
+        return _left(await self._change(namespace, name, caller, decide))
+
+    async def extend(
+        self, namespace: str, name: str, until: Callable[[Schedule, datetime], datetime], note: str, caller: Caller
+    ) -> ModelSchedule:
+        """``until`` says when, from the schedule and the time it is now. Raises InvalidRequest."""
+
+        def decide(model: Model, kept: ModelSchedule | None, now: datetime) -> Edit:
+            of = _existing(model, kept)
+            schedule = of.schedule
+            extension = extend(schedule, until(schedule, now), now, names_of(schedule.holidays), of.extension, note)
+            after = scheduling.extended(of, extension, caller.actor, now)
+            message = f"The schedule leaves the model running until {extension.until:%Y-%m-%d %H:%M} UTC."
+            return Edit(after, "ScheduleExtended", message)
+
+        return _left(await self._change(namespace, name, caller, decide))
+
+    async def end_extension(self, namespace: str, name: str, caller: Caller) -> ModelSchedule:
+        """A stop that it has put off does not happen after all: the next one does."""
+
+        def decide(model: Model, kept: ModelSchedule | None, now: datetime) -> Edit:
+            of = _existing(model, kept)
+            if of.extension is None or of.extension.until <= now:
+                raise NotFound(f"The schedule of model {name!r} is not extended.")
+            after = scheduling.extended(of, None, caller.actor, now)
+            return Edit(after, "ScheduleExtensionEnded", "The schedule is no longer extended.")
+
+        return _left(await self._change(namespace, name, caller, decide))
+
+    # ------------------------------------------------------------------ what comes
+
+    def next_action(self, kept: ModelSchedule) -> Occurrence | None:
+        schedule, after = kept.schedule, max(self._clock(), kept.handled_until)
+        return next_occurrence(schedule, after, names_of(schedule.holidays), kept.extension)
+
+    def coming(self, kept: ModelSchedule, days: int) -> Coming:
+        """All of the next ``days`` times 24 hours."""
+        schedule, now = kept.schedule, self._clock()
+        name_of, zone = names_of(schedule.holidays), ZoneInfo(schedule.timezone)
+        first, last = now.astimezone(zone).date(), (now + timedelta(days=days)).astimezone(zone).date()
+        dates = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+        return Coming(
+            actions=preview(schedule, now, days, name_of, kept.extension),
+            days_off=[(day, why) for day in dates if (why := day_off(schedule, day, name_of)) is not None],
+            clock_changes=[
+                (day, before, after)
+                for day in dates
+                if (before := _offset(zone, day)) != (after := _offset(zone, day + timedelta(days=1)))
+            ],
+        )
+
+    def periods(self, kept: ModelSchedule, days: int) -> list[Period]:
+        schedule = kept.schedule
+        return list(periods(schedule, self._clock(), days, names_of(schedule.holidays), kept.extension))
+
+    # ------------------------------------------------------------------ writing
+
+    async def _change(
+        self, namespace: str, name: str, caller: Caller,
+        decide: Callable[[Model, ModelSchedule | None, datetime], Edit],
+    ) -> ModelSchedule | None:  # fmt: skip
+        """Decide and commit; after a lost race all over again. The schedule after it."""
+        for _ in range(_ATTEMPTS):
+            model, kept = await self.find(namespace, name, caller.principal)
+            if isinstance(caller.idempotency, Idempotency) and await self._schedules.recall(caller.idempotency):
+                return kept
+            _check_edits(kept, caller)
+            now = self._clock()
+            edit = decide(model, kept, now)
+            asked = Asked(actor=caller.actor, reason=caller.reason, at=now, operation_id="")
+            data: dict[str, Any] = {"enabled": edit.after is not None and edit.after.schedule.enabled}
+            change = Change(
+                before=model, after=model, events=(event_of(model, edit.event, asked, edit.message, data),),
+                schedule=ScheduleChange(before=kept, after=edit.after),
+            )  # fmt: skip
+            try:
+                await self._feed.commit(change, caller.idempotency, wake=False)
+            except VersionConflict:
+                continue
+            return edit.after
+        raise Busy
+
+
+def _item(path: str) -> str:
+    """An exception as a whole; of anything else the field itself."""
+    return path.split(".")[0] if path.startswith("exceptions[") else path
+
+
+def _existing(model: Model, kept: ModelSchedule | None) -> ModelSchedule:
+    if kept is None:
+        raise NotFound(f"Model {model.name!r} has no schedule. Save one with PUT.")
+    return kept
+
+
+def _left(after: ModelSchedule | None) -> ModelSchedule:
+    if after is None:
+        raise NotFound("The schedule has been removed meanwhile.")
+    return after
+
+
+def _removal(model: Model, kept: ModelSchedule | None) -> Edit:
+    _existing(model, kept)
+    return Edit(None, "ScheduleRemoved", "The model has no schedule any more, and stays as it is.")
+
+
+def _in_words(schedule: Schedule) -> str:
+    if schedule.recurring is not None:
+        return f"{schedule.recurring} every day"
+    return ", ".join(f"{day} {window}" for day, window in schedule.daily.items())
+
+
+def _offset(zone: ZoneInfo, day: date) -> str:
+    """That from UTC as the day begins: +01:00."""
+    return datetime.combine(day, time(0), zone).isoformat()[19:]
+
+
+def _check_edits(kept: ModelSchedule | None, caller: Caller) -> None:
+    if caller.if_match is None or (kept is not None and caller.if_match == kept.edits):
+        return
+    now = "there is none" if kept is None else f"it is at version {kept.edits}"
+    raise EtagMismatch(
+        f"The schedule is another one than If-Match names ({caller.if_match}), {now}: get it again and repeat the "
+        "change."
+    )

@@ -46,6 +46,11 @@ async def test_the_record_is_listed_exported_and_verified_with_a_server_and_with
     yard.ok("audit", "export", "--to", str(file))
     assert "are as they were written" in yard.ok("audit", "verify", "--file", str(file), "--head", noted.hash)
     assert yard.json("audit", "verify", "--head", noted.hash)["whole"]
+    behind = tmp_path / "behind.jsonl"
+    behind.write_text("".join(file.read_text().splitlines(keepends=True)[1:]))
+    assert "They begin with entry 2" in yard.ok("audit", "verify", "--file", str(behind), "--head", noted.hash)
+    behind.write_text("")
+    assert "There is no entry" in yard.run("audit", "verify", "--file", str(behind)).stderr
     file.write_text(file.read_text().replace("By mistake", "On purpose"))
     done = yard.run("audit", "verify", "--file", str(file))
     assert done.returncode != 0

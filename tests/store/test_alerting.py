@@ -25,12 +25,13 @@ from modelyard.control.alert_ports import AlertQuery, DeliveryQuery
 from modelyard.control.alerting import Alerting
 from modelyard.control.changes import ChangeFeed
 from modelyard.control.outbox import Outbox
-from modelyard.control.ports import Answered, Load, Loads
+from modelyard.control.ports import Answered, EventQuery, Load, Loads
 from modelyard.control.traffic import TrafficBook
+from modelyard.control.troubles import MENDED
 from modelyard.domain.alerts import Alert, AlertKind, AlertState, Severity, rule_of
 from modelyard.domain.commands import Change
-from modelyard.domain.errors import InvalidRequest
-from modelyard.domain.model import Failure, Instance, InstancePhase, Model, Namespace, Waiting
+from modelyard.domain.errors import InvalidRequest, Unavailable
+from modelyard.domain.model import Event, Failure, Instance, InstancePhase, Model, Namespace, Waiting
 from modelyard.domain.spec import Resources
 from modelyard.domain.states import State
 from modelyard.domain.webhooks import Delivery, DeliveryState, Webhook, WebhookFormat
@@ -266,6 +267,66 @@ async def test_failed_schedules_and_policies_fire_by_their_events_until_it_was_l
         await tasks.stop(listening)
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+async def test_a_database_that_was_away_for_a_moment_makes_nobody_deaf(
+    yard: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelyard.control.alerting._AGAIN", 0.01)
+    model = await created(yard.store)
+    follows, away = yard.alerting._feed.follow, 2
+
+    async def follow(query: EventQuery, *, heartbeat: float) -> AsyncIterator[Event | None]:
+        nonlocal away
+        async for event in follows(query, heartbeat=heartbeat):
+            yield event
+            if away:
+                away -= 1
+                raise Unavailable("The database is away.")
+
+    monkeypatch.setattr(yard.alerting._feed, "follow", follow)
+    running = tasks.spawn(yard.alerting.run(), "alerting")
+    try:
+        for kind in ("Told", "Told", "ScheduleFailed"):
+            stored = await yard.store.get_model_by_uid(model.uid)
+            told = replace(event(model, kind), at=yard.clock())
+            await yard.store.commit(Change(before=stored, after=stored, events=(told,)))
+        async with asyncio.timeout(10):
+            while "/schedule-failed" not in await yard.firing():
+                await asyncio.sleep(0.02)
+        assert not away
+    finally:
+        await tasks.stop(running)
+
+
+def test_what_saves_or_switches_a_schedule_ends_its_failure() -> None:
+    ends = ("ScheduleRecovered", "ScheduleSaved", "ScheduleEnabled", "ScheduleDisabled", "ScheduleRemoved")
+    assert [MENDED.get(kind) for kind in ends] == [AlertKind.SCHEDULE_FAILED] * 5
+
+
+async def test_an_outbox_that_meets_the_unexpected_goes_on(
+    store: SqlStore, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with receiving() as receiver, house(store, home, sends=False) as yard:
+        await yard.hook("on-call", receiver.url)
+        looks, broken = yard.outbox._look, True
+
+        async def look() -> float:
+            nonlocal broken
+            if broken:
+                broken = False
+                yard.outbox.tell()
+                raise KeyError("unexpected")
+            return await looks()
+
+        monkeypatch.setattr(yard.outbox, "_look", look)
+        await yard.desk.test("", "on-call")
+        sending = tasks.spawn(yard.outbox.run(), "outbox")
+        try:
+            await receiver.until(1)
+        finally:
+            await tasks.stop(sending)
+
+
 @pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)
 async def test_a_process_that_begins_again_says_nothing_twice_and_forgets_no_end(store: SqlStore, home: Path) -> None:
     model = await created(store)
@@ -448,6 +509,20 @@ async def test_for_a_day_after_a_rotation_both_secrets_sign(yard: House) -> None
             receivers.verify(new, signature, request.body, now=now + 301)
         with pytest.raises(receivers.NotGenuine):
             receivers.verify(new, signature, request.body + b" ", now=now)
+
+
+async def test_headers_that_are_stored_go_to_no_other_host(yard: House) -> None:
+    now, headers = yard.clock(), {"Authorization": "Bearer tops3cret"}
+    webhook = Webhook(namespace="", name="on-call", url="http://127.0.0.1/a", created_at=now, updated_at=now)
+    await yard.desk.set_webhook(Set(webhook=webhook, headers=headers), None)
+    for elsewhere in ("http://127.0.0.1:81/a", "https://127.0.0.1/a", "http://127.0.0.2/a"):
+        with pytest.raises(InvalidRequest) as refused:
+            await yard.desk.set_webhook(Set(webhook=replace(webhook, url=elsewhere)), None)
+        assert [problem.path for problem in refused.value.problems] == ["headers"]
+    kept, _ = await yard.desk.set_webhook(Set(webhook=replace(webhook, url="http://127.0.0.1:80/b")), None)
+    assert kept.header_names == ("Authorization",)
+    moved, _ = await yard.desk.set_webhook(Set(webhook=replace(webhook, url="http://127.0.0.1:81/a"), headers={}), None)
+    assert moved.header_names == ()
 
 
 async def test_secrets_and_headers_are_nowhere_in_the_database(yard: House) -> None:

@@ -121,30 +121,39 @@ def verify(
             _find(cli.client.audit.export(), head)
         cli.show(verdict.raw, lambda: _said(verdict))
         return
-    verifier = _verified(file, gaps=filtered, head=head)
+    verifier, first = _verified(file, gaps=filtered, head=head)
+    if first is None:
+        raise CliError(f"There is no entry in {file}.", hint="Export the record again: `modelyard audit export`.")
     last = verifier.last
     data = {
-        "whole": True, "entries": verifier.entries,
+        "whole": True, "entries": verifier.entries, "first": first,
         "head": None if last is None else {"number": last.number, "hash": last.hash},
     }  # fmt: skip
     reached = f" up to {last.number}, whose hash is {last.hash}" if last is not None else ""
     what = "Each of the" if filtered else "The"
-    cli.show(data, lambda: f"{what} {verifier.entries} entries in {file} are as they were written{reached}.")
+    # A file that lacks its beginning is a chain all the same: only the server knows what it still keeps.
+    begins = (
+        f"\nThey begin with entry {first}: `modelyard audit verify` says from which one on the record is kept."
+        if first > 1 and not filtered else ""
+    )  # fmt: skip
+    cli.show(data, lambda: f"{what} {verifier.entries} entries in {file} are as they were written{reached}.{begins}")
 
 
-def _verified(file: Path, *, gaps: bool, head: str | None) -> Verifier:
+def _verified(file: Path, *, gaps: bool, head: str | None) -> tuple[Verifier, int | None]:
+    """With the number of the first entry; None: there is none."""
     from modelyard.domain.audit import Verifier
 
-    verifier, seen = Verifier(None, gaps=gaps), False
+    verifier, seen, first = Verifier(None, gaps=gaps), False, None
     with file.open(encoding="utf-8") as lines:
         for document in _documents(lines):
             verifier.feed([document])
+            first = document.get("number") if first is None else first
             seen = seen or document.get("hash") == head
             if verifier.broken is not None:
                 raise _broken(verifier.broken.number, verifier.broken.why, verifier.entries)
     if head is not None and not seen:
         raise _no_head(head)
-    return verifier
+    return verifier, first
 
 
 def _documents(lines: Iterable[str]) -> Iterator[Mapping[str, Any]]:

@@ -109,6 +109,8 @@ def finish(cli: Cli, operation: Operation, *, wait: bool, timeout: float | None 
         released = (operation.result or {}).get("released")
         # Of a stop the time that counts is the one that was verified, not ours.
         cli.say(f"{operation.model} {_outcome(operation)}{_released(released) if released else took}")
+    for warning in operation.warnings:
+        cli.err.print(f"Warning: {warning}", markup=False, soft_wrap=True)
     if cli.is_plain and show:
         cli.show(operation.raw, lambda: "")
     return operation

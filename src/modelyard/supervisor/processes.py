@@ -196,7 +196,8 @@ def write_whole(path: Path, text: str) -> None:
 
 def clean_up(run: Path) -> None:
     """Remove what says that something runs here."""
-    for name in ("up.json", "gateway.json", "down.json", "control.sock", "gateway.sock"):
+    # Whose key is good may have changed by the next start, so the gateway is told anew.
+    for name in ("up.json", "gateway.json", "down.json", "access.json", "control.sock", "gateway.sock"):
         (run / name).unlink(missing_ok=True)
     for record in run.glob("control*.json"):
         record.unlink(missing_ok=True)

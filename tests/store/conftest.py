@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from modelyard.store import SqlStore
+from tests.store.templates import prepare
 
 
 @pytest.fixture(scope="session")
@@ -69,6 +70,7 @@ def url(request: pytest.FixtureRequest) -> str:
 
 @pytest_asyncio.fixture
 async def store(url: str) -> AsyncIterator[SqlStore]:
+    prepare(url)
     opened = await SqlStore.open(url)
     yield opened
     await opened.close()

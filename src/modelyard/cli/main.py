@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from importlib import import_module
@@ -15,6 +16,9 @@ from modelyard.cli.context import HomeOption, NamespaceOption, OutputOption, Tok
 from modelyard.cli.problems import MEANING, CliError, print_error
 
 _EPILOG = "Exit codes: " + ", ".join(f"[bold]{code.value}[/] {meaning}" for code, meaning in MEANING.items()) + "."
+
+# Objects that a command may make before it looks for those that it needs no more.
+_GARBAGE = 100_000
 
 # Which module of this package registers which commands, in the order of --help.
 PARTS = {
@@ -94,6 +98,8 @@ def _shared(
 
 def main() -> None:
     """Run the command line and exit."""
+    # What modules make while they load stays: to look through it again and again takes a short command milliseconds.
+    gc.set_threshold(_GARBAGE)
     try:
         app()
     except Exception as error:

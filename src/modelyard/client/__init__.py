@@ -11,8 +11,9 @@ Errors are drawn in :mod:`modelyard.client.errors`. Of Modelyard's other parts t
 :mod:`modelyard.supervisor.processes` (standard library), to know whether a recorded process still runs.
 """
 
+from typing import TYPE_CHECKING
+
 from modelyard.client.access_types import ApiKey, Grant, Me, Member, NewApiKey
-from modelyard.client.aio import AsyncModelyard
 from modelyard.client.alert_types import Alert, AlertRule, Delivery, Webhook
 from modelyard.client.audit_types import AuditEntry, AuditVerdict
 from modelyard.client.bulk_types import BulkForecast
@@ -60,6 +61,19 @@ from modelyard.client.types import (
     Stopped,
     Traffic,
 )
+
+if TYPE_CHECKING:
+    from modelyard.client.aio import AsyncModelyard
+else:
+
+    def __getattr__(name: str) -> object:
+        """The client for asyncio is imported when it is asked for: to load it takes as long as the blocking one."""
+        if name != "AsyncModelyard":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from modelyard.client.aio import AsyncModelyard
+
+        return AsyncModelyard
+
 
 __all__ = [
     "Alert",

@@ -67,6 +67,7 @@ _SHARED = {
     "token_file": TokenFileOption,
     "home": HomeOption,
 }
+_KINDS: dict[str, Callable[[Any], Any]] = {"output": Output, "token_file": Path, "home": Path}
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,9 @@ class Cli:
                 if values.get(name) is None:
                     values[name] = layer.params.get(name)
             layer = layer.parent
+        # Some versions of typer leave in a context what was typed.
+        for name, kind in _KINDS.items():
+            values[name] = None if values[name] is None else kind(values[name])
         return cls(**values)
 
     @cached_property

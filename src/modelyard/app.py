@@ -240,7 +240,7 @@ async def _directory(
     notes = UseNotes(store.access)
     stack.push_async_callback(notes.close)
     callers = Callers(tokens_of(settings), members_of(settings), noted=notes)
-    directory = Directory(store.access, callers, notes)
+    directory = Directory(store.access, callers, notes, utc_now)
     await directory.refresh()
     feed.on_access = directory.stir
     stack.push_async_callback(stop, spawn(directory.run(), "follow members and keys"))

@@ -1,5 +1,6 @@
 """Tokens of an identity provider that is really served: which are taken, and which are not."""
 
+import asyncio
 import base64
 import json
 import time
@@ -191,7 +192,39 @@ async def test_a_key_that_is_withdrawn_goes_when_the_keys_are_no_longer_fresh(is
     await tokens.identify(old)
     issuer.keys = {"two": RSA[1]}
     monotonic.now += FRESH
+    # Nobody waits for newer keys while there are some that hold; what was known by those before is asked anew.
+    version = tokens.version
+    await tokens.identify(old)
+    async with asyncio.timeout(5):
+        while tokens.version == version:
+            await asyncio.sleep(0.01)
     assert "does not have" in await refusal(tokens, old)
+
+
+async def test_nobody_waits_for_newer_keys_and_who_goes_away_takes_the_question_for_them_not_back(issuer, monotonic):
+    answering, asked = asyncio.Event(), []
+
+    async def slowly(url):
+        asked.append(url)
+        await answering.wait()
+        return await fetch(url)
+
+    rules = Rules(issuer=issuer.url, audiences=frozenset({AUDIENCE}), jwks_url=f"{issuer.url}/keys")
+    tokens = Tokens(rules, slowly, monotonic=monotonic)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(tokens.identify(issuer.token()), 0.05)
+    answering.set()
+    # By the question that the first has begun: another one is not due.
+    await tokens.identify(issuer.token())
+    assert len(asked) == 1
+    answering.clear()
+    monotonic.now += FRESH
+    async with asyncio.timeout(5):
+        await tokens.identify(issuer.token())
+        await tokens.identify(issuer.token())
+    answering.set()
+    await tokens._keys._asking
+    assert len(asked) == 2
 
 
 async def test_keys_survive_an_issuer_that_is_away_for_a_day_and_no_longer(issuer, tokens, monotonic):

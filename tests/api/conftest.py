@@ -101,19 +101,19 @@ async def serving(home: Path, **more: Any) -> AsyncIterator[Api]:
 
 @pytest.fixture
 async def api() -> AsyncIterator[Api]:
-    async with _in_a_home() as found:
+    async with in_a_home() as found:
         yield found
 
 
 @pytest.fixture
 async def gpus() -> AsyncIterator[Api]:
     """The same on a machine that says it has two GPUs."""
-    async with _in_a_home(devices="gpu:2") as found:
+    async with in_a_home(devices="gpu:2") as found:
         yield found
 
 
 @asynccontextmanager
-async def _in_a_home(**more: Any) -> AsyncIterator[Api]:
+async def in_a_home(**more: Any) -> AsyncIterator[Api]:
     home = Path(tempfile.mkdtemp(prefix="my-", dir="/tmp"))
     try:
         async with serving(home, **more) as found:

@@ -215,3 +215,14 @@ async def test_strangers_cannot_fill_the_record_up(yard: Api, monkeypatch: pytes
     monkeypatch.setattr(auditing.time, "monotonic", lambda: 660.0)
     await send(yard, "POST", "/api/v1/models/there/stop", {}, Authorization="Bearer wrong")
     assert (await entries(yard))[-1].record.change["left_out_before"] == 7
+
+
+async def test_a_request_too_many_is_on_record_as_its_callers(yard: Api) -> None:
+    made = await yard.post(
+        "/namespaces/default/keys", {"name": "slow", "role": "operator", "rate": {"per_second": 0.01, "burst": 1}}
+    )
+    shown = {"Authorization": f"Bearer {made.json()['secret']}"}
+    statuses = [(await send(yard, "POST", "/api/v1/models/there/stop", {}, **shown))[0].status_code for _ in range(2)]
+    assert statuses[1] == 429
+    last = (await entries(yard))[-1].record
+    assert (last.actor, last.code) == ("key:default/slow", "rate_limited")

@@ -115,6 +115,36 @@ async def test_a_protected_model_is_stopped_with_an_override_and_a_reason(api: A
     await api.wait(deleted)
 
 
+async def test_to_cancel_the_start_of_a_protected_model_is_to_stop_it(api: Api) -> None:
+    await put(api, "/policies/keep", {"rules": {"protected": True}})
+    spec = {"engine": "mock", "options": {"load_ms": 30000}}
+    taken = await api.post("/models", {"name": "slow", "spec": spec})
+    key = (await api.post("/namespaces/default/keys", {"name": "k", "role": "operator"})).json()["secret"]
+    bearer = {"Authorization": f"Bearer {key}"}
+    refused = await api.http.post(f"{API}/operations/{taken.json()['id']}/cancel", headers=bearer)
+    assert (refused.status_code, refused.json()["code"]) == (409, "policy"), refused.text
+    assert (await api.http.delete(f"{API}/policies/keep")).status_code == 204
+    assert (await api.post(f"/operations/{taken.json()['id']}/cancel")).status_code == 200
+
+
+async def test_an_update_that_a_policy_would_refuse_by_now_is_cancelled(api: Api) -> None:
+    await api.deploy("digits")
+    updated = await api.patch("/models/digits", {"spec": {"options": {"load_ms": 30000}, "resources": {"cpu": 1}}})
+    assert updated.status_code == 202, updated.text
+    await put(api, "/policies/small", {"rules": {"caps": {"cpu": 0.1}}})
+    cancelled = await api.post(f"/operations/{updated.json()['id']}/cancel")
+    assert cancelled.status_code == 200, cancelled.text
+
+
+async def test_the_policies_of_a_namespace_go_with_it(api: Api) -> None:
+    for _ in range(2):
+        assert (await api.post("/namespaces", {"name": "team"})).status_code == 201
+        assert (await api.get("/namespaces/team/policies"))["items"] == []
+        assert (await put(api, "/namespaces/team/policies/keep", {"rules": {"protected": True}})).status_code == 201
+        assert len((await api.get("/namespaces/team/policies"))["items"]) == 1
+        assert (await api.http.delete(f"{API}/namespaces/team")).status_code == 204
+
+
 async def test_a_preview_says_whom_a_policy_would_touch_and_changes_nothing(api: Api) -> None:
     for name in ("cat", "dog"):
         await api.deploy(name)

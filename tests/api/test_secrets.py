@@ -38,7 +38,13 @@ def answers(api, monkeypatch):
     return texts
 
 
-async def test_a_secret_reaches_the_instance_and_nobody_else(api, answers, caplog):
+@pytest.fixture
+def another_token(monkeypatch):
+    """The control process has one of that name, too."""
+    monkeypatch.setenv("HF_TOKEN", "of-the-control-process")
+
+
+async def test_a_secret_reaches_the_instance_and_nobody_else(another_token, api, answers, caplog):
     await api.deploy("a", spec(VALUE))
     shown = await api.get("/models/a")
     assert shown["spec"]["container"]["secrets"] == {"HF_TOKEN": "********"}

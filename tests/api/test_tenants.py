@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import httpx2
+import pytest
 
+from modelyard.access.callers import Snapshot
+from modelyard.api import context
 from modelyard.app import utc_now
-from tests.api.conftest import Api
+from modelyard.backends.port import LogLine
+from modelyard.domain.spec import BackendName
+from tests.access.issuer import AUDIENCE, Issuer
+from tests.api.conftest import Api, in_a_home
 
 STOPPED = {"desired": "stopped"}
 
@@ -117,6 +124,57 @@ async def test_a_key_for_some_models_reaches_no_others(api: Api) -> None:
     assert [len(page["items"]) for page in pages] == [2, 1]
 
 
+async def test_a_key_for_some_models_has_no_others_answer_in_their_place(api: Api) -> None:
+    for name in ("wine-red", "secret"):
+        await put(api, name)
+    key = await caller(api, "editor", models=["wine-*"])
+    for kind, share in (("split", "weight"), ("shadow", "percent")):
+        for arm in ("secret", "nobody"):
+            spec = {"engine": "mock", "traffic": {kind: [{"model": arm, share: 100}]}}
+            for dry_run in ("true", "false"):
+                body = {"name": "wine-x", "spec": spec, **STOPPED}
+                made = await key.ask("POST", "/models", body, dry_run=dry_run)
+                put_ = await key.ask("PUT", "/models/wine-red", {"spec": spec}, dry_run=dry_run)
+                for answer in (made, put_):
+                    assert answer.status_code == 422, answer.text
+                    (found,) = answer.json()["errors"]
+                    assert found["path"] == f"spec.traffic.{kind}[0].model"
+                    assert found["message"] == f"There is no model {arm!r} in namespace 'default'."
+    traffic = {"split": [{"model": "secret", "weight": 1}]}
+    assert (await api.patch("/models/wine-red", {"spec": {"traffic": traffic}})).status_code in (200, 202)
+    traffic["split"].append({"model": "wine-x", "weight": 1})
+    kept = await key.ask("PATCH", "/models/wine-red", {"spec": {"traffic": traffic}})
+    assert kept.status_code in (200, 202), "what somebody else has allowed stays"
+
+
+async def test_a_key_for_some_models_serves_no_other_registered_ones(api: Api) -> None:
+    made = await api.post("/registry/models", {"name": "secret"})
+    assert made.status_code == 201, made.text
+    key = await caller(api, "editor", models=["wine-*"])
+    told = []
+    for source in ("secret@1.0.0", "nobody@1.0.0"):
+        body = {"name": "wine-x", "spec": {"source": source}, **STOPPED}
+        answer = await key.ask("POST", "/models", body)
+        assert answer.status_code == 422, answer.text
+        (found,) = [e for e in answer.json()["errors"] if e["path"] == "spec.source"]
+        assert found["code"] == "not_found"
+        told.append(found["message"].replace(source.partition("@")[0], "it"))
+    assert told == ["There is no registered model 'it' in namespace 'default'."] * 2
+
+
+async def test_of_a_request_on_many_models_its_author_sees_and_counts_only_what_is_there_for_it(api: Api) -> None:
+    for name in ("red", "white"):
+        await put(api, name)
+    key = await caller(api, "operator")
+    taken = await key.ask("POST", "/namespaces/default/bulk", {"action": "stop", "models": ["red", "white"]})
+    await api.wait(taken)
+    assert (await api.patch("/models/white", {"spec": {"groups": ["hidden"]}})).status_code in (200, 202)
+    whole = await key.get(f"/operations/{taken.json()['id']}")
+    assert [item["model"] for item in whole["items"]] == ["red"]
+    (listed,) = [o for o in (await key.get("/operations"))["items"] if o["kind"] == "bulk"]
+    assert listed["counts"] == whole["counts"]
+
+
 async def test_who_holds_what_a_model_waits_for_is_told_to_those_who_may_know(gpus: Api) -> None:
     await gpus.post("/namespaces", {"name": "vision"})
     two = {"engine": "mock", "resources": {"gpus": 2}}
@@ -218,3 +276,48 @@ async def test_repeating_another_callers_key_does_not_give_its_operation(api: Ap
         assert answer.json()["actor"] in ("key:default/one", "key:default/two")
         ids.add(answer.json()["id"])
     assert len(ids) == 2
+
+
+async def test_gateways_are_told_of_no_key_that_has_ended(api: Api) -> None:
+    told: list[Snapshot] = []
+
+    async def hear(snapshot: Snapshot) -> None:
+        told.append(snapshot)
+
+    api.services.tenants._directory.listeners.append(hear)
+    key, other = await caller(api, "viewer", name="one"), await caller(api, "viewer", name="other")
+    assert {one.id for one in told[-1].keys} == {key.id, other.id}
+    await api.http.delete(f"/api/v1/namespaces/default/keys/{key.id}")
+    assert {one.id for one in told[-1].keys} == {other.id}
+
+
+async def test_who_follows_a_log_sees_no_more_of_it_when_the_model_is_of_other_groups(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(api, "m", ["red"])
+    reader = await caller(api, "viewer", groups=["red"])
+
+    async def lines(*_: Any, **__: Any) -> AsyncIterator[LogLine]:
+        yield LogLine(instance="i", text="before")
+        changed = await api.patch("/models/m", {"spec": {"groups": ["blue"]}})
+        assert changed.status_code in (200, 202), changed.text
+        yield LogLine(instance="i", text="after")
+
+    monkeypatch.setattr(context, "LOOK_EVERY", 0)
+    monkeypatch.setattr(api.services.backends[BackendName.LOCAL], "logs", lines)
+    followed = await reader.ask("GET", "/models/m/logs", follow=True)
+    assert "before" in followed.text
+    assert "after" not in followed.text
+
+
+async def test_health_is_told_while_the_identity_provider_is_away() -> None:
+    issuer = Issuer()
+    issuer.down = True
+    try:
+        async with in_a_home(oidc_issuer=issuer.url, oidc_audience=AUDIENCE) as api:
+            somebody = {"Authorization": f"Bearer {issuer.token()}"}
+            assert (await api.http.get("/api/v1/me", headers=somebody)).json()["code"] == "issuer_unavailable"
+            health = await api.http.get("/health", headers=somebody)
+            assert (health.status_code, health.json()) == (200, {"status": "healthy"})
+    finally:
+        issuer.close()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractContextManager
 
 import pytest
 
 from modelyard.api import urgency
 from modelyard.api.urgency import Precedence
 from tests.api.conftest import Api
+from tests.api.test_tenants import caller
 
 
 def precedence_of(api: Api) -> Precedence:
@@ -42,3 +44,22 @@ async def test_who_goes_away_while_waiting_leaves_nothing_behind(api: Api) -> No
         with pytest.raises(asyncio.CancelledError):
             await waiting
         assert not precedence._waiting
+
+
+async def test_only_who_stops_the_models_of_every_namespace_goes_before_others(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    precedence, noted = precedence_of(api), list[float]()
+    first = precedence.first
+
+    def note() -> AbstractContextManager[None]:
+        noted.append(asyncio.get_running_loop().time())
+        return first()
+
+    monkeypatch.setattr(precedence, "first", note)
+    ours = await caller(api, "operator")
+    everywhere = await caller(api, "operator", namespace="*")
+    for one, times in ((ours, 0), (everywhere, 1)):
+        stopped = await one.ask("POST", "/models/stop", {"all": True, "graceful": False})
+        assert stopped.status_code == 202, stopped.text
+        assert len(noted) == times

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
@@ -32,6 +33,7 @@ from modelyard.domain.spec import Engine, Resources, Spec
 from modelyard.domain.states import RunState, State
 from modelyard.domain.windows import Shutdown, ShutdownWindow
 from modelyard.store import SqlStore
+from modelyard.tasks import spawn, stop
 
 THURSDAY = datetime(2030, 1, 3, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -387,3 +389,15 @@ async def test_without_policies_nothing_is_looked_at(house: House, monkeypatch: 
     assert await house.policing.step() is None
     house.policing.tell("u-pat")
     assert await house.policing.step() is None
+
+
+async def test_after_its_tenure_it_keeps_nothing_of_what_it_is_told(house: House) -> None:
+    await house.deploy()
+    await house.policy("weekend", shutdown=WEEKEND)
+    running = spawn(house.policing.run("", lambda uid, now: None, lambda uids: None), "policing")
+    async with asyncio.timeout(10):
+        while not house.policing._policies:
+            await asyncio.sleep(0.01)
+    await stop(running)
+    house.policing.tell("u-pat")
+    assert not house.policing._told

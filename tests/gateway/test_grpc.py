@@ -11,7 +11,11 @@ from pathlib import Path
 
 import grpc
 import pytest
+from tests.access.issuer import AUDIENCE, RSA, Issuer
 
+from modelyard.access.callers import Callers
+from modelyard.access.fetching import fetch
+from modelyard.access.tokens import Rules, Tokens
 from modelyard.gateway.access import Access
 from modelyard.gateway.grpc import InferenceService, listen
 from modelyard.gateway.messages import MESSAGES
@@ -68,10 +72,11 @@ def code_of(error: grpc.aio.AioRpcError) -> str:
 
 
 @asynccontextmanager
-async def served(tmp_path):
+async def served(tmp_path, callers=None):
     """A service in this process, and a channel to it."""
     routes = RouteTable()
-    service = InferenceService(routes, Access(tmp_path, "secret"), None, GatewayMetrics(lambda: routes), lambda: False)
+    access = Access(tmp_path, "secret", callers)
+    service = InferenceService(routes, access, None, GatewayMetrics(lambda: routes), lambda: False)
     listening = await listen(service, "127.0.0.1", 0, 1000)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{listening.port}") as channel:
         yield service, channel
@@ -301,6 +306,23 @@ async def test_a_stream_in_which_nothing_comes_ends_in_order(monkeypatch, tmp_pa
         answers = [MESSAGES["ModelStreamInferResponse"].FromString(answer) async for answer in stream]
         assert ["has no model 'none'" in answer.error_message for answer in answers] == [True]
         assert await stream.code() is grpc.StatusCode.OK
+
+
+async def test_who_only_says_to_have_a_token_of_the_identity_provider_holds_no_stream(tmp_path):
+    issuer = Issuer()
+    tokens = Tokens(Rules(issuer=issuer.url, audiences=frozenset({AUDIENCE})), fetch)
+    forged, real = issuer.token(key=RSA[1]), issuer.token()
+    try:
+        async with served(tmp_path, Callers(tokens)) as (_, channel):
+            stream = channel.stream_stream(SERVICE + "ModelStreamInfer")
+            # Nothing is sent: it ends before anything is read.
+            held = stream(metadata=(("authorization", f"Bearer {forged}"),), timeout=10)
+            assert await held.code() is grpc.StatusCode.UNAUTHENTICATED
+            let_in = stream(metadata=(("authorization", f"Bearer {real}"),), timeout=10)
+            await let_in.done_writing()
+            assert await let_in.code() is grpc.StatusCode.OK
+    finally:
+        issuer.close()
 
 
 async def test_no_more_bytes_are_held_than_there_is_room_for(tmp_path):

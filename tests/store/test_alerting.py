@@ -277,8 +277,8 @@ async def test_a_database_that_was_away_for_a_moment_makes_nobody_deaf(
 
     async def follow(query: EventQuery, *, heartbeat: float) -> AsyncIterator[Event | None]:
         nonlocal away
-        async for event in follows(query, heartbeat=heartbeat):
-            yield event
+        async for found in follows(query, heartbeat=heartbeat):
+            yield found
             if away:
                 away -= 1
                 raise Unavailable("The database is away.")
@@ -286,6 +286,9 @@ async def test_a_database_that_was_away_for_a_moment_makes_nobody_deaf(
     monkeypatch.setattr(yard.alerting._feed, "follow", follow)
     running = tasks.spawn(yard.alerting.run(), "alerting")
     try:
+        async with asyncio.timeout(10):
+            while not yard.alerting._feed._listeners:
+                await asyncio.sleep(0.01)
         for kind in ("Told", "Told", "ScheduleFailed"):
             stored = await yard.store.get_model_by_uid(model.uid)
             told = replace(event(model, kind), at=yard.clock())

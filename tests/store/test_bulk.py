@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -24,7 +24,7 @@ from modelyard.control.schedule_service import ScheduleService
 from modelyard.control.service import Caller, ModelService
 from modelyard.domain import commands
 from modelyard.domain.access import Grant, Principal, PrincipalKind, Role
-from modelyard.domain.bulk import BulkAction, Item, ItemState, OnError, Order, ScheduleEdit, Selection
+from modelyard.domain.bulk import Bulk, BulkAction, Item, ItemState, OnError, Order, ScheduleEdit, Selection
 from modelyard.domain.capacity import Inventory
 from modelyard.domain.commands import Asked, Change
 from modelyard.domain.errors import InvalidRequest, NotFound, Refused, Unavailable
@@ -150,6 +150,11 @@ class Yard:
     async def requested(self, kind: str = "StartRequested") -> list[str]:
         page = await self.store.list_events(EventQuery(page_size=1000))
         return sorted(event.model for event in page.items if event.type == kind)
+
+
+@pytest.fixture(autouse=True)
+def _short_lulls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modelyard.control.bulk_carrying._LULL", 0.05)
 
 
 @pytest.fixture
@@ -537,6 +542,46 @@ async def test_a_schedule_that_was_being_set_when_the_process_died_is_set_after_
         kept = await yard.store.schedules.get(f"default-{name}")
         assert kept is not None
         assert kept.schedule == OFFICE_HOURS
+
+
+async def test_a_schedule_whose_end_could_not_be_written_is_set_again(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelyard.control.bulk_carrying._POLL", 0.05)
+    await yard.create(2)
+    settles, away = yard.store.bulks.settle, 1
+
+    async def settle(place: Place, state: ItemState, code: str, message: str) -> None:
+        nonlocal away
+        if away:
+            away -= 1
+            raise Unavailable("The database is away.")
+        await settles(place, state, code, message)
+
+    monkeypatch.setattr(yard.store.bulks, "settle", settle)
+    async with yard.carrying():
+        taken = await yard.take(BulkAction.SCHEDULE, EVERY, schedule_edit=ScheduleEdit.SET, schedule=OFFICE_HOURS)
+        assert (await yard.ended(taken)).state is OperationState.SUCCEEDED
+    assert not away
+
+
+async def test_a_carrier_that_meets_the_unexpected_goes_on(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modelyard.control.bulk_carrying._AGAIN", 0.01)
+    await yard.create(1)
+    active, broken = yard.store.bulks.active, 1
+
+    async def unexpected() -> Sequence[Bulk]:
+        nonlocal broken
+        if broken:
+            broken -= 1
+            raise KeyError("unexpected")
+        return await active()
+
+    monkeypatch.setattr(yard.store.bulks, "active", unexpected)
+    taken = await yard.take(BulkAction.STOP, EVERY)
+    async with yard.carrying():
+        assert (await yard.ended(taken)).state is OperationState.SUCCEEDED
+    assert not broken
 
 
 async def test_two_processes_that_carry_one_out_at_once_begin_each_item_once(store: SqlStore, other: SqlStore) -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, datetime, timedelta
+from datetime import time as wall
 
 import pytest
 import pytest_asyncio
 
+from modelyard.control import holidays
 from modelyard.control.ports import Idempotency, OperationQuery
 from modelyard.domain.commands import Change
 from modelyard.domain.errors import EtagMismatch, InvalidRequest, NotFound, Refused
-from modelyard.domain.schedules import DayException, HolidayCalendar, ScheduledAction
+from modelyard.domain.model import ModelRef, StopMode
+from modelyard.domain.schedules import DayException, HolidayCalendar, ScheduledAction, Window
 from modelyard.domain.scheduling import Health, Outcome
 from modelyard.domain.states import RunState, State
 from modelyard.store import SqlStore
@@ -185,6 +189,20 @@ async def test_a_refused_action_is_a_failure_that_is_retried_less_and_less_often
     assert len(await yard.events("ScheduleRecovered")) == 1
 
 
+async def test_a_failure_that_lasts_is_told_of_twice_a_day(sqlite: SqlStore) -> None:
+    yard = Yard(sqlite)
+    await yard.model()
+    await yard.save(replace(OFFICE, recurring=Window(wall(6, 30), wall(23))))
+    yard.models.refusal = Refused("policy", "The policy weekend holds it.")
+    await yard.at(6, 30)
+    while yard.now < MONDAY.replace(hour=22):
+        failure = (await yard.kept()).failure
+        assert failure is not None
+        yard.now = failure.retry_at
+        await yard.scheduler.settle()
+    assert [f"{event.at:%H:%M}" for event in await yard.events("ScheduleFailed")] == ["06:30", "18:36"]
+
+
 async def test_an_operation_that_fails_is_a_failure_of_the_schedule(store: SqlStore) -> None:
     yard = Yard(store)
     await yard.model()
@@ -272,6 +290,24 @@ async def test_days_off_leave_the_model_alone(sqlite: SqlStore) -> None:
     assert await yard.done_by_schedule() == [("stop", "01-08 20:00")]
 
 
+async def test_of_a_country_the_first_question_is_asked_beside_the_event_loop(
+    sqlite: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yard = Yard(sqlite)
+    await yard.model()
+    await yard.scheduler.settle()
+    await yard.save(replace(OFFICE, holidays=HolidayCalendar("DE", "BE")))
+    asked, year = list[int](), holidays._year
+
+    def slow(country: str, subdivision: str, number: int) -> Mapping[date, str]:
+        asked.append(threading.get_ident())
+        return year(country, subdivision, number)
+
+    monkeypatch.setattr(holidays, "_year", slow)
+    await yard.at(8)
+    assert asked[0] != threading.get_ident()
+
+
 async def test_a_clock_that_was_set_far_ahead_and_back_silences_no_schedule(sqlite: SqlStore) -> None:
     yard = Yard(sqlite)
     await yard.model(desired=RunState.RUNNING)
@@ -284,6 +320,48 @@ async def test_a_clock_that_was_set_far_ahead_and_back_silences_no_schedule(sqli
     yard.restart()
     await yard.at(8, 0)
     assert (await yard.done_by_schedule()).count(("start", "01-07 08:00")) == 1
+
+
+async def test_a_clock_that_is_put_right_takes_nothing_from_the_days_in_between(sqlite: SqlStore) -> None:
+    yard = Yard(sqlite)
+    await yard.model(desired=RunState.RUNNING)
+    await yard.save()
+    await yard.at(21, days=3)
+    await yard.come_to_rest()
+    before = len(await yard.done_by_schedule())
+    yard.scheduler.tell("nobody", True)
+    for hour in (7, 8, 20):
+        await yard.at(hour)  # without a restart
+        await yard.come_to_rest()
+    assert (await yard.done_by_schedule()).count(("start", "01-07 08:00")) == 1
+    assert len(await yard.done_by_schedule()) == before + 2
+
+
+async def test_a_start_that_was_worked_out_before_a_needless_stop_loses(sqlite: SqlStore) -> None:
+    yard = Yard(sqlite)
+    await yard.model()
+    await yard.save()
+    schedules, raced = yard.store.schedules, False
+    asked = schedules.commanded_since
+
+    async def commanded_since(model: ModelRef, at: datetime) -> bool:
+        nonlocal raced
+        found = await asked(model, at)
+        if not raced:
+            raced = True
+            yard.now += timedelta(seconds=1)
+            await yard.models.stop("default", "m", StopMode.FORCE, 0.0, ALICE)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schedules, "commanded_since", commanded_since)
+        await yard.at(8)
+    assert raced
+    assert await yard.state() is State.STOPPED
+    assert await yard.done_by_schedule() == []
+    last = (await yard.kept()).last
+    assert last is not None
+    assert last.outcome is Outcome.OVERRIDDEN
 
 
 async def test_a_schedule_goes_with_its_model(store: SqlStore) -> None:
@@ -324,6 +402,7 @@ async def test_one_who_does_not_drive_does_nothing(sqlite: SqlStore) -> None:
     yard.driving = False
     await yard.at(8)
     assert await yard.done_by_schedule() == []
+    assert not yard.scheduler._told, "nor does it keep what it is told"
     yard.driving = True
     await yard.at(8, 1)
     assert await yard.done_by_schedule() == [("start", "01-07 08:01")]

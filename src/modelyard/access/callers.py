@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Final
@@ -35,6 +35,10 @@ class Snapshot:
 
     keys: tuple[ApiKey, ...] = ()
     members: tuple[Member, ...] = ()
+
+    def living(self, now: datetime) -> Snapshot:
+        """Without the keys that no longer work: those stay on record for good, and become more and more."""
+        return replace(self, keys=tuple(key for key in self.keys if not key.ended(now)))
 
     def document(self) -> bytes:
         """As JSON; :func:`parse_snapshot` reads it."""

@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import Context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Seconds for which keys are taken as they were; then they are asked for again, so that a withdrawn one goes.
+# Seconds for which keys are taken as they were; then the next token has them asked for again, so that a withdrawn one
+# goes.
 FRESH: Final = 300.0
 # Seconds for which they hold on while the issuer cannot be asked.
 STALE: Final = 24 * 3600.0
@@ -70,7 +72,7 @@ class IssuerKeys:
         self._url = jwks_url
         self._fetch = fetch
         self._clock = clock
-        self._lock = asyncio.Lock()
+        self._asking: asyncio.Task[None] | None = None
         self._set: KeySet | None = None
         self._raw = b""
         self._fetched_at = self._asked_at = float("-inf")
@@ -78,13 +80,15 @@ class IssuerKeys:
         self.version = 0
 
     async def current(self) -> KeySet:
-        """The keys as they are.
+        """The keys as they are. While there are some that hold, nobody waits for newer ones.
 
         Raises:
             IssuerUnavailable: there are none that are recent enough.
         """
         if self._clock() - self._fetched_at >= FRESH:
-            await self._refresh()
+            asking = self._ask()
+            if asking is not None and not self._holds():
+                await asyncio.shield(asking)
         return self._held()
 
     async def anew(self) -> KeySet:
@@ -93,31 +97,47 @@ class IssuerKeys:
         Raises:
             IssuerUnavailable: there are none that are recent enough.
         """
-        await self._refresh()
+        asking = self._ask()
+        if asking is not None:
+            await asyncio.shield(asking)
         return self._held()
 
+    def _holds(self) -> bool:
+        return self._set is not None and self._clock() - self._fetched_at < STALE
+
     def _held(self) -> KeySet:
-        if self._set is None or self._clock() - self._fetched_at >= STALE:
+        if self._set is None or not self._holds():
             raise IssuerUnavailable(
                 f"The keys of the identity provider {self._issuer} cannot be had, so its tokens cannot be checked. Try "
                 "again in a moment."
             )
         return self._set
 
-    async def _refresh(self) -> None:
-        async with self._lock:
+    def _ask(self) -> asyncio.Task[None] | None:
+        """The question that is under way, one for all; None: the issuer was asked a moment ago."""
+        if self._asking is None or self._asking.done():
             now = self._clock()
             if now - self._asked_at < PAUSE:
-                return
+                return None
             self._asked_at = now
-            try:
-                raw = await self._fetch(await self._where())
-                if raw != self._raw:
-                    self._set, self._raw = _key_set(raw), raw
-                    self.version += 1
-                self._fetched_at = now
-            except (OSError, _Unusable) as error:
-                log.warning("cannot get the keys of the identity provider %s: %s", self._issuer, error)
+            # A task of its own: a caller who goes away does not take the question back.
+            self._asking = asyncio.get_running_loop().create_task(
+                self._refresh(now), name="ask for an issuer's keys", context=Context()
+            )
+        return self._asking
+
+    async def _refresh(self, now: float) -> None:
+        try:
+            raw = await self._fetch(await self._where())
+            if raw != self._raw:
+                self._set, self._raw = _key_set(raw), raw
+                self.version += 1
+            self._fetched_at = now
+        except (OSError, _Unusable) as error:
+            log.warning("cannot get the keys of the identity provider %s: %s", self._issuer, error)
+        except Exception:
+            # Perhaps nobody waits for it who would tell.
+            log.exception("cannot get the keys of the identity provider %s", self._issuer)
 
     async def _where(self) -> str:
         if self._url:

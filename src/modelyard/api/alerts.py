@@ -99,14 +99,13 @@ async def _operable(services: Services, caller: Principal, fingerprint: str) -> 
 
 
 async def _visible(services: Services, caller: Principal, found: Iterable[Alert]) -> list[Alert]:
-    """Those of models that are there for the caller; of models that are gone those of whoever may read there."""
+    """Those of models that are there for the caller; of models that are gone by the groups that they had at last."""
     if caller.oversees:
         return list(found)
     sees: dict[str, bool] = {}
     for alert in found:
         if alert.model_uid not in sees:
-            model = await services.store.get_model_by_uid(alert.model_uid)
-            groups = model.spec.groups if model is not None else ()
+            groups = await services.store.groups_of(alert.model_uid)
             sees[alert.model_uid] = caller.sees(alert.namespace, alert.model, groups)
     return [alert for alert in found if sees[alert.model_uid]]
 

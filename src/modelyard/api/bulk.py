@@ -101,9 +101,14 @@ async def whole_out(services: Services, operation: Operation, viewer: Principal 
     return found
 
 
-async def page_out(services: Services, operations: Sequence[Operation]) -> list[schemas.Operation]:
-    """Operations as a list answers them: those on many models with how many there are of each state."""
-    counts = await services.bulk.counts([o.id for o in operations if o.kind is OperationKind.BULK])
+async def page_out(
+    services: Services, operations: Sequence[Operation], viewer: Principal | None
+) -> list[schemas.Operation]:
+    """Operations as a list answers them: those on many models with how many of what the ``viewer`` sees there are of
+    each state."""
+    many = [o.id for o in operations if o.kind is OperationKind.BULK]
+    seen = await services.bulk.counts(many, viewer)
+    counts: dict[str, Counts] = {operation: seen.get(operation, {}) for operation in many}
     return [_counted(operation_out(o), counts.get(o.id)) for o in operations]
 
 

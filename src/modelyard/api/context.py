@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Annotated, TypeVar
+from time import monotonic
+from typing import Annotated, Final, TypeVar
 
 from fastapi import Depends, Header, Path, Query, Request, Response
 from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
@@ -18,6 +19,7 @@ from pydantic import BaseModel
 
 from modelyard.access.callers import Callers, bearer
 from modelyard.access.errors import NotAccepted
+from modelyard.access.issuing import IssuerUnavailable
 from modelyard.access.secrets import SecretBox
 from modelyard.api import schemas
 from modelyard.api.answers import operation_out
@@ -51,6 +53,8 @@ from modelyard.registry.signing.signatures import Signatures
 from modelyard.registry.transfers import Transfers
 
 ADMIN = administrator("admin")
+# Seconds between two looks at whether the reader of a stream may still have it.
+LOOK_EVERY: Final = 1.0
 
 T = TypeVar("T")
 
@@ -122,11 +126,12 @@ async def authenticate(request: Request) -> Principal:
         found = await identify(request)
         if found is None:
             raise Unauthorized
+        # First, so that a refusal for asking too often is on record as theirs.
+        request.state.principal = found
         callers = services_of(request).callers
         known = callers.known(request.headers["authorization"].encode("latin-1"))
         if known is not None:
             callers.count(known)
-        request.state.principal = found
     return found
 
 
@@ -138,20 +143,27 @@ def caller_of(request: Request) -> Principal:
 
 
 async def somebody(request: Request) -> Principal | None:
-    """Who asks; None: nobody that is known."""
+    """Who asks; None: nobody that is known, or that can be told now."""
     try:
         return await identify(request)
-    except Unauthorized:
+    except (Unauthorized, IssuerUnavailable):
         return None
 
 
-async def while_allowed(request: Request, stream: AsyncGenerator[T]) -> AsyncGenerator[T]:
-    """``stream`` until its reader's credentials end or stand for something else: it may ask anew then."""
-    reader = caller_of(request)
+async def while_allowed(
+    request: Request, stream: AsyncGenerator[T], still: Callable[[], Awaitable[bool]] | None = None
+) -> AsyncGenerator[T]:
+    """``stream`` until its reader's credentials end or stand for something else: it may ask anew then. Or until it is
+    ``still`` allowed no longer, which is looked at once a second at most."""
+    reader, looked_at = caller_of(request), monotonic()
     async with aclosing(stream):
         async for item in stream:
             if await somebody(request) != reader:
                 return
+            if still is not None and monotonic() - looked_at >= LOOK_EVERY:
+                if not await still():
+                    return
+                looked_at = monotonic()
             yield item
 
 

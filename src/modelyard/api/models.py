@@ -44,7 +44,7 @@ from modelyard.api.translate import labels_in, patched, spec_in
 from modelyard.api.urgency import Precedence
 from modelyard.control.ports import ModelQuery
 from modelyard.control.service import Caller
-from modelyard.domain.access import Permission, Principal
+from modelyard.domain.access import EVERYWHERE, Permission, Principal
 from modelyard.domain.errors import InvalidRequest, NotFound, Problem
 from modelyard.domain.model import Model, StopMode
 from modelyard.domain.names import DEFAULT_NAMESPACE
@@ -102,7 +102,7 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
         body: schemas.CreateModel, ns: Namespace, caller: CallerDep, services: ToEditSome, dry_run: DryRun = False
     ) -> Response:
         caller = replace(caller, reason=body.reason)
-        wish, artifact, unresolved = await with_source(body.spec, ns, services.models)
+        wish, artifact, unresolved = await with_source(body.spec, ns, services.models, caller.principal)
         spec, misspelt = spec_in(wish, sealing(services.secrets, ns))
         spec, found = replace(spec, artifact=artifact), unresolved + misspelt
         if dry_run:
@@ -133,7 +133,8 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
         document = body.spec.model_dump(exclude_unset=True)
 
         async def revise(model: Model) -> Spec:
-            return await read_spec(document, ns, services.models, sealing(services.secrets, ns, model.spec))
+            seal = sealing(services.secrets, ns, model.spec)
+            return await read_spec(document, ns, services.models, seal, caller.principal, model.spec.source)
 
         if dry_run:
             forecast = await services.models.forecast_update(ns, name, revise, caller.principal)
@@ -159,7 +160,8 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
             # An alias may point elsewhere by now; only who names the source asks for that.
             before = None if "source" in body.spec else model.spec
             seal = sealing(services.secrets, ns, model.spec)
-            return await read_spec(patched(model.spec, body.spec), ns, services.models, seal, before)
+            document, had = patched(model.spec, body.spec), model.spec.source
+            return await read_spec(document, ns, services.models, seal, caller.principal, had, before)
 
         if dry_run:
             forecast = await services.models.forecast_update(ns, name, revise, caller.principal)
@@ -307,7 +309,9 @@ async def _stop_many(
         actor=caller.actor, reason=body.reason, principal=caller.principal, override=body.override
     )  # fmt: skip
     precedence: Precedence = request.app.state.precedence
-    with precedence.first() if body.all and mode is StopMode.FORCE else nullcontext():
+    # It holds up the requests of all namespaces, so it is for those who may stop the models of all.
+    urgent = body.all and mode is StopMode.FORCE and caller_of(request).may(Permission.OPERATE, EVERYWHERE)
+    with precedence.first() if urgent else nullcontext():
         stopped = await services.models.stop_many(namespace, body.names, body.labels, mode, body.timeout, caller)
     return answer(schemas.Items[schemas.Stopped](items=[stopped_out(one) for one in stopped]), 202)
 

@@ -19,6 +19,7 @@ from modelyard.api.sealing import Seal, unsealed
 from modelyard.api.sources import with_source
 from modelyard.api.translate import field_problem, spec_in
 from modelyard.control.service import ModelService
+from modelyard.domain.access import Principal
 from modelyard.domain.errors import InvalidRequest, Problem
 from modelyard.domain.names import name_problem
 from modelyard.domain.spec import Spec
@@ -30,10 +31,12 @@ _ROUNDS = 5
 
 
 async def read_spec(
-    document: Mapping[str, Any], namespace: str, models: ModelService, seal: Seal, before: Spec | None = None
-) -> Spec:
+    document: Mapping[str, Any], namespace: str, models: ModelService, seal: Seal, viewer: Principal | None,
+    had: str | None, before: Spec | None = None,
+) -> Spec:  # fmt: skip
     """The spec that ``document`` spells, with its secrets as ``seal`` makes them. Its source stands for what it means
-    now, or, if it is the one of ``before``, for what that was made of.
+    now, or, if it is the one of ``before``, for what that was made of. For ``viewer`` and ``had`` see
+    :func:`modelyard.api.sources.with_source`.
 
     Raises:
         InvalidRequest: with everything that is wrong with it.
@@ -45,7 +48,7 @@ async def read_spec(
     made_of = before.artifact if before is not None else None
     artifact, problems = made_of, list[Problem]()
     if before is None or made_of is None or body.engine != before.engine:
-        body, artifact, problems = await with_source(body, namespace, models, made_of)
+        body, artifact, problems = await with_source(body, namespace, models, viewer, had, made_of)
     spec, misspelt = spec_in(body, seal)
     spec, problems = replace(spec, artifact=artifact), problems + misspelt
     if problems:

@@ -72,6 +72,7 @@ async def delete_namespace(namespace: str, services: ToOversee) -> Response:
     if namespace == DEFAULT_NAMESPACE:
         raise Refused("default_namespace", "The default namespace stays: the short paths mean it.")
     await services.store.delete_namespace(namespace)
+    services.policies.forget()
     await services.tenants.refresh()
     return Response(status_code=204)
 

@@ -56,7 +56,9 @@ async def list_operations(
             sight=caller_of(request).sight,
         )
     )  # fmt: skip
-    return schemas.Page(items=await page_out(services, page.items), next_page_token=page.next_page_token)
+    return schemas.Page(
+        items=await page_out(services, page.items, caller_of(request)), next_page_token=page.next_page_token
+    )
 
 
 @operations.get("/{operation}", response_model=schemas.Operation, summary="One operation")

@@ -1,4 +1,5 @@
-"""What goes before everything else: while all models are being stopped by force, no other request begins.
+"""What goes before everything else: while all models are being stopped by force, by somebody who operates those of
+every namespace, no other request begins.
 
 Requests take turns on one event loop, and one that waits for the store comes back behind all others. An emergency stop
 takes some ten such turns, each of which is a second where fifty callers ask for lists.

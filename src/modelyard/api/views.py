@@ -15,7 +15,7 @@ from modelyard.api.context import ModelName, PageSize, PageToken, ToRead, answer
 from modelyard.api.ledgers import around
 from modelyard.control.ports import EventQuery
 from modelyard.domain.effects import changes
-from modelyard.domain.errors import InvalidRequest, NotFound, Problem
+from modelyard.domain.errors import InvalidRequest, ModelyardError, NotFound, Problem
 from modelyard.domain.model import Model, Revision
 
 Generation = Annotated[int, Path(ge=1, le=2**31 - 1, description="The revision's number.")]
@@ -70,7 +70,15 @@ def add(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
         if not follow:
             return schemas.Items(items=[line async for line in lines])
         stream = (format_sse_event(event="line", data_str=line.model_dump_json()) async for line in lines)
-        return EventSourceResponse(while_allowed(request, stream))
+
+        async def still() -> bool:
+            """Whether it is there for the reader with the groups that it has now."""
+            try:
+                return (await services.models.get(ns, name, caller_of(request))).uid == model.uid
+            except ModelyardError:
+                return False
+
+        return EventSourceResponse(while_allowed(request, stream, still))
 
 
 def _add_revisions(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:

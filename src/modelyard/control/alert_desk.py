@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
+from urllib.parse import urlsplit
 
 from modelyard.control.alert_ports import AlertQuery, AlertStore, DeliveryQuery, Sealer, Silence
 from modelyard.control.alerting import delivery
@@ -106,9 +107,14 @@ class AlertDesk:
         if if_match is not None and if_match != (before.version if before else 0):
             raise EtagMismatch(f"The webhook {webhook.name} is no longer at version {if_match}: get it again.")
         old, headers = opened(self._sealer, before, now) if before else ([], {})
+        kept_headers = wanted.headers is None and bool(headers)
         headers = headers if wanted.headers is None else dict(wanted.headers)
         if problems := webhook_problems(webhook, headers):
             raise InvalidRequest(problems)
+        if before is not None and kept_headers and _origin(before.url) != _origin(webhook.url):
+            # Who may change the URL need not know the headers, and is not to have them sent to a host of theirs.
+            message = "The URL leads to another host, which is not sent the stored headers: give headers, or {}."
+            raise InvalidRequest([Problem("headers", "required", message)])
         await asyncio.to_thread(self._admit, webhook.url)
         fresh = f"whsec_{secrets.token_urlsafe(32)}" if wanted.rotate or not old else None
         until = before.rotated_until if before else None
@@ -204,3 +210,9 @@ class AlertDesk:
         """Raises NotFound."""
         await self._store.end_silence(fingerprint)
         self._tell()
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    """Scheme, host and port."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)

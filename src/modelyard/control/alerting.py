@@ -77,6 +77,7 @@ class Alerting:
         self._models: dict[str, Seen] = {}
         self._open: Mapping[str, Alert] = {}
         self._cursor = 0
+        self._heard = 0
         self._recorded = 0
         self._events: list[Event] = []
         self._woken = asyncio.Event()
@@ -91,7 +92,7 @@ class Alerting:
     async def run(self) -> None:
         """Until it is cancelled."""
         await self._keep_trying(self._begin)
-        listening = tasks.spawn(self._listen(), "hear of what happens to models")
+        listening = tasks.spawn(self._keep_trying(self._listen), "hear of what happens to models")
         try:
             while True:
                 await self._keep_trying(self.look)
@@ -118,6 +119,7 @@ class Alerting:
         await self._recall()
         cursor = await self._alerts.cursor(self._site)
         self._cursor = self._recorded = await self._store.last_event_id() if cursor is None else cursor
+        self._heard = self._cursor
         self._synced_at = asyncio.get_running_loop().time()
 
     async def _recall(self) -> None:
@@ -133,9 +135,10 @@ class Alerting:
         self._open = found | dict(self._open)
 
     async def _listen(self) -> None:
-        async for event in self._feed.follow(EventQuery(after=self._cursor), heartbeat=3600.0):
+        async for event in self._feed.follow(EventQuery(after=self._heard), heartbeat=3600.0):
             if event is not None:
                 self._events.append(event)
+                self._heard = event.id
                 self._woken.set()
 
     async def _wait(self) -> None:

@@ -4,6 +4,7 @@ of it; and its cancelling. How it is carried out is in :mod:`modelyard.control.b
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,8 @@ from modelyard.domain.names import DEFAULT_NAMESPACE
 from modelyard.domain.operations import Operation
 from modelyard.domain.states import Command, State
 from modelyard.domain.validation import label_problems
+
+log = logging.getLogger(__name__)
 
 Clock = Callable[[], datetime]
 
@@ -95,14 +98,18 @@ class BulkService:
         return [await self._prospect(order, one) for one in chosen]
 
     async def items(self, operation: Operation, viewer: Principal | None) -> Sequence[Item]:
-        """Those of a request that are there for the ``viewer`` (None: all); whoever made it sees all."""
+        """Those of a request that are there for the ``viewer`` (None: all are)."""
         found = await self._bulks.items(operation.id)
-        if viewer is None or viewer.sight is None or viewer.name == operation.actor:
+        if viewer is None or viewer.sight is None:
             return found
-        return [item for item in found if await self._sees(viewer, item.model)]
+        # What was named and is not there, or not for whoever named it, says the same of both.
+        own = viewer.name == operation.actor
+        return [i for i in found if (own and not i.model.uid) or await self._sees(viewer, i.model)]
 
-    async def counts(self, operation_ids: Sequence[str]) -> Mapping[str, Counts]:
-        return await self._bulks.counts(operation_ids) if operation_ids else {}
+    async def counts(self, operation_ids: Sequence[str], viewer: Principal | None) -> Mapping[str, Counts]:
+        """Of the items that are there for the ``viewer``."""
+        sight = None if viewer is None else viewer.sight
+        return await self._bulks.counts(operation_ids, sight) if operation_ids else {}
 
     async def cancel(self, operation_id: str, caller: Caller, *, running: bool = False) -> Operation:
         """Begin no more of a request's items. Those that run go on; with ``running`` their operations are cancelled
@@ -125,8 +132,8 @@ class BulkService:
         )  # fmt: skip
         if running:
             for item in await self._bulks.items(operation_id):
-                if item.state is ItemState.RUNNING and item.operation is not None:
-                    await self._cancel_one(item.operation, caller)
+                if item.cancellable is not None:
+                    await self._cancel_one(item.cancellable, caller)
         self._tell()
         return operation
 
@@ -193,11 +200,12 @@ class BulkService:
 
     async def _cancel_one(self, operation_id: str, caller: Caller) -> None:
         try:
-            # Whether the caller may is settled: it is its request, or one that it may cancel.
-            await self._models.cancel(operation_id, Caller(actor=caller.actor, reason=caller.reason))
-        except (Refused, NotFound):
-            # It always finishes, or is over: its item says so.
-            return
+            # What the caller might when it asked, it may no longer be allowed.
+            asks = Caller(actor=caller.actor, reason=caller.reason, principal=caller.principal)
+            await self._models.cancel(operation_id, asks)
+        except ModelyardError as error:
+            # It always finishes, is over, or is not the caller's to cancel; the others are cancelled all the same.
+            log.info("%s goes on: %s", operation_id, error)
 
     # ------------------------------------------------------------------ forecasts
 

@@ -38,7 +38,7 @@ _LOOK_EVERY: Final = 1.0
 _LOOK_ALONE_EVERY: Final = 60.0
 # Between two looks at a request whose items run, unless something happens, and at least.
 _POLL: Final = 2.0
-_LULL: Final = 0.05
+_LULL: Final = 0.5
 # Until what the database or a backend was away for is tried again, and how often an item is.
 _AGAIN: Final = 1.0
 _TRIES: Final = 5
@@ -88,6 +88,10 @@ class BulkCarrier:
                     log.warning("Requests on many models could not be looked through: %s", error)
                     await asyncio.sleep(_AGAIN)
                     continue
+                except Exception:
+                    log.exception("Looking through requests on many models failed; it goes on in %.0f s", _AGAIN)
+                    await asyncio.sleep(_AGAIN)
+                    continue
                 await _wait(self._told, _LOOK_EVERY if self._wakes_often() else _LOOK_ALONE_EVERY)
         finally:
             await tasks.stop(*self._carried.values())
@@ -120,13 +124,11 @@ class BulkCarrier:
 
     async def _carry(self, operation_id: str) -> None:
         with self._feed.listening() as news:
-            begun = True
             while True:
                 news.clear()
                 try:
-                    if await self._step(operation_id, again=begun):
+                    if await self._step(operation_id):
                         return
-                    begun = False
                 except ModelyardError as error:
                     log.warning("%s does not go on just now: %s", operation_id, error)
                     await asyncio.sleep(_AGAIN)
@@ -134,13 +136,13 @@ class BulkCarrier:
                 await _wait(news, _POLL)
                 await asyncio.sleep(_LULL)
 
-    async def _step(self, operation_id: str, *, again: bool) -> bool:
-        """Begin all that may begin now. True: nothing is left to be done for it here. ``again``: whoever carried it
-        out before may have died in the middle of items that have no operation."""
-        if again:
-            one = await self._bulks.get(operation_id)
-            for item in await self._bulks.stuck(operation_id) if one is not None else ():
-                assert one is not None
+    async def _step(self, operation_id: str) -> bool:
+        """Begin all that may begin now. True: nothing is left to be done for it here."""
+        one = await self._bulks.get(operation_id)
+        if one is not None and one.order.action is BulkAction.SCHEDULE:
+            # These have no operation: whoever carried them out may have died in their middle, or the database may have
+            # been away when their end was to be written.
+            for item in await self._bulks.stuck(operation_id):
                 await self._reschedule(one, item)
         while True:
             one = await self._bulks.get(operation_id)
@@ -267,7 +269,7 @@ class BulkCarrier:
         running = await self._store.running_operations(place.uid)
         starts = [o.id for o in running if o.kind in (OperationKind.START, OperationKind.DEPLOY)]
         if starts:
-            await self._bulks.begin(place, starts[-1])
+            await self._bulks.begin(place, starts[-1], error.message)
         else:
             await self._bulks.settle(place, ItemState.SUCCEEDED, "", error.message)
 

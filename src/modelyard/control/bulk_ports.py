@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from modelyard.control.ports import Idempotency, Place
+from modelyard.domain.access import Sight
 from modelyard.domain.bulk import Bulk, Counts, Item, ItemState
 
 
@@ -41,15 +42,16 @@ class BulkStore(Protocol):
     async def stuck(self, operation_id: str) -> Sequence[Item]:
         """Those that were begun without an operation: if nobody is at them now, whoever was has died."""
 
-    async def counts(self, operation_ids: Sequence[str]) -> Mapping[str, Counts]:
-        """How many items are in each state, by request; states without items are missing."""
+    async def counts(self, operation_ids: Sequence[str], sight: Sight | None = None) -> Mapping[str, Counts]:
+        """How many items are in each state, by request, of those in ``sight`` (None: of all); states without items are
+        missing."""
 
     async def queued(self, operation_id: str) -> int:
         """How many of those that run are of models that wait for capacity."""
 
-    async def begin(self, place: Place, operation_id: str | None = None) -> bool:
+    async def begin(self, place: Place, operation_id: str | None = None, message: str = "") -> bool:
         """Begin an item outside :meth:`modelyard.control.ports.Store.commit`, by the operation that was there already,
-        if one was. False: it no longer waits."""
+        if one was; ``message`` says so. False: it no longer waits."""
 
     async def settle(self, place: Place, state: ItemState, code: str, message: str) -> None:
         """Say what became of an item without an operation. What is over stays as it is."""

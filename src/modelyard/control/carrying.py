@@ -6,6 +6,7 @@ occurrence is dealt with, or what was found instead. Who was slower finds the sc
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from modelyard.control.changes import ChangeFeed
-from modelyard.control.holidays import names_of
+from modelyard.control.holidays import know, names_of
 from modelyard.control.ports import Store
 from modelyard.control.schedule_ports import ScheduleStore
 from modelyard.control.service import Busy, Caller, ModelService
@@ -24,7 +25,7 @@ from modelyard.domain.model import Event, Model, StopMode
 from modelyard.domain.occurrences import missed
 from modelyard.domain.operations import Operation, OperationState
 from modelyard.domain.schedules import ScheduledAction
-from modelyard.domain.scheduling import ACTOR, LATE, Due, ModelSchedule, Outcome, ScheduleChange
+from modelyard.domain.scheduling import ACTOR, LATE, Due, ModelSchedule, Outcome, ScheduleChange, ScheduleFailure
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +44,12 @@ _NEEDLESS: Final = {
 }
 _OVERRIDDEN: Final = "Somebody has started or stopped the model since: that stands until the next occurrence."
 # Occurrences that far ahead of the clock cannot have been dealt with: the clock was set back.
-_SET_BACK: Final = timedelta(minutes=15)
+SET_BACK: Final = timedelta(minutes=15)
 # For so long after an occurrence what is away for a moment is no failure yet.
 _PASSING: Final = timedelta(seconds=20)
 _ATTEMPTS: Final = 20
+# A failure that lasts is told of again after this: what counts failures of a day is to see it still.
+_TOLD_EVERY: Final = timedelta(hours=12)
 
 
 class _Overridden(Exception):
@@ -74,6 +77,8 @@ class Carrying:
             kept, model = await self._schedules.get(uid), await self._store.get_model_by_uid(uid)
             if kept is None or model is None or model.site != site or not kept.schedule.enabled:
                 return None
+            if kept.schedule.holidays is not None:
+                await asyncio.to_thread(know, {kept.schedule.holidays}, self._clock().date())
             if not await self._step(model, kept):
                 return kept
         raise Busy
@@ -81,7 +86,7 @@ class Carrying:
     async def _step(self, model: Model, kept: ModelSchedule) -> bool:
         """Whether there was something to do, so that the next is to be asked for."""
         now = self._clock()
-        if kept.handled_until > now + _SET_BACK:
+        if kept.handled_until > now + SET_BACK:
             log.warning("The clock was set back: the schedule of %s goes on from %s", model.ref, now)
             await self._note(model, kept, scheduling.set_back(kept, now))
             return True
@@ -202,6 +207,7 @@ def _events(
         told.append((CAUGHT_UP, scheduling.caught_up(due), {"missed": due.missed}))
     was, failure = before.failure, after.failure
     first = was is None or (due is not None and not due.retries)
+    first = first or (was is not None and failure is not None and _lasts(was, failure, after))
     if failure is not None and failure != was and (first or was is None or was.code != failure.code):
         message = f"{failure.message} It is tried again at {failure.retry_at:%H:%M} UTC."
         told.append((FAILED, message, {"code": failure.code, "retry_at": failure.retry_at.isoformat()}))
@@ -213,3 +219,11 @@ def _events(
     if after.last is not None:
         data = {"action": str(after.last.occurrence.action), "at": after.last.occurrence.at.isoformat()}
     return tuple(event_of(model, type_, asked, message, {**data, **more}) for type_, message, more in told)
+
+
+def _lasts(was: ScheduleFailure, failure: ScheduleFailure, after: ModelSchedule) -> bool:
+    """Whether, counted from the occurrence, a period after which it is told of again has ended between the two."""
+    if after.last is None:
+        return False
+    since = after.last.occurrence.at
+    return (failure.at - since) // _TOLD_EVERY > (was.at - since) // _TOLD_EVERY

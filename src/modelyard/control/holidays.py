@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import date
 from difflib import get_close_matches
 from functools import lru_cache
@@ -53,6 +53,12 @@ def names_of(calendar: HolidayCalendar | None) -> Callable[[date], str]:
         return lambda day: ""
     country, subdivision = calendar.country, calendar.subdivision
     return lambda day: _year(country, subdivision, day.year).get(day, "")
+
+
+def know(calendars: Collection[HolidayCalendar | None], today: date) -> None:
+    """Ask beside the event loop: of each country's holidays the first question takes long."""
+    for calendar in calendars:
+        names_of(calendar)(today)
 
 
 @lru_cache(_KEPT)

@@ -97,6 +97,8 @@ class Outbox:
                     pause = await self._look()
                 except ModelyardError as error:
                     log.warning("Alerts could not be sent: %s", error)
+                except Exception:
+                    log.exception("Sending alerts failed; it goes on in %.0f s", pause)
                 await self._sleep(pause)
         finally:
             await tasks.stop(*self._busy.values())

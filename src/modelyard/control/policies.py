@@ -30,7 +30,7 @@ from modelyard.domain.enforcing import (
 )
 from modelyard.domain.errors import InvalidRequest, NotFound, Problem
 from modelyard.domain.model import Event, Model, StopMode
-from modelyard.domain.operations import OperationKind
+from modelyard.domain.operations import OperationKind, OperationState
 from modelyard.domain.policies import (
     INSTALLATION,
     Override,
@@ -132,6 +132,10 @@ class PolicyDesk(Gate):
         await self._store.delete_override(found, model, self._asked(caller))
         self._changed()
 
+    def forget(self) -> None:
+        """Policies are gone by another way than :meth:`delete`: their namespace is."""
+        self._changed()
+
     # ------------------------------------------------------------------ showing
 
     async def explain(self, model: Model) -> Explanation:
@@ -176,13 +180,20 @@ class PolicyDesk(Gate):
         model, operation = change.after or change.before, change.operations[-1] if change.operations else None
         if caller.exempt or model is None or operation is None or change.before == change.after:
             return change
-        if operation.kind in _LAUNCHES:
-            found = await self._launch_findings(change, model, operation.kind)
-            if operation.kind in _CHANGES_SPEC and found.refused:
+        kind = operation.kind
+        if operation.state is OperationState.CANCELLED:
+            # What is left is what it was before; only one that ends a model is a stop, whatever it was asked as.
+            was = change.before.desired if change.before is not None else None
+            if was is not RunState.RUNNING or model.desired is not RunState.STOPPED:
+                return change
+            kind = OperationKind.STOP
+        if kind in _LAUNCHES:
+            found = await self._launch_findings(change, model, kind)
+            if kind in _CHANGES_SPEC and found.refused:
                 raise InvalidRequest(found.problems)
             found.check([])
-        elif operation.kind in (OperationKind.STOP, OperationKind.DELETE):
-            found, overridden = await self._ending(change, model, operation.kind, caller)
+        elif kind in (OperationKind.STOP, OperationKind.DELETE):
+            found, overridden = await self._ending(change, model, kind, caller)
             change = replace(change, events=(*change.events, *overridden))
         else:
             return change

@@ -90,25 +90,30 @@ class Policing:
         """For as long as this process drives ``site``. ``quiet_since``: since when nobody has called a model, where
         that is known; ``protect`` is told which models nobody may make room of."""
         self._begin(site, quiet_since, protect)
-        while True:
-            self._news.clear()
-            pause = LOOK_EVERY
-            try:
-                wake_at = await self.step()
-                if wake_at is not None:
-                    pause = min(max((wake_at - self._clock()).total_seconds(), 0.0), LOOK_EVERY)
-            except ModelyardError as error:
-                log.warning("Policies could not be looked after: %s", error)
-                self._all = True
-                pause = _SOON.total_seconds()
-            except Exception:
-                log.exception("Looking after policies failed; it goes on in %.0f s", LOOK_EVERY)
-                self._all = True
-            try:
-                async with asyncio.timeout(pause):
-                    await self._news.wait()
-            except TimeoutError:
-                continue
+        try:
+            while True:
+                self._news.clear()
+                pause = LOOK_EVERY
+                try:
+                    wake_at = await self.step()
+                    if wake_at is not None:
+                        pause = min(max((wake_at - self._clock()).total_seconds(), 0.0), LOOK_EVERY)
+                except ModelyardError as error:
+                    log.warning("Policies could not be looked after: %s", error)
+                    self._all = True
+                    pause = _SOON.total_seconds()
+                except Exception:
+                    log.exception("Looking after policies failed; it goes on in %.0f s", LOOK_EVERY)
+                    self._all = True
+                try:
+                    async with asyncio.timeout(pause):
+                        await self._news.wait()
+                except TimeoutError:
+                    continue
+        finally:
+            # Nobody takes what is told from here on.
+            self._policies = {}
+            self._told.clear()
 
     async def step(self) -> datetime | None:
         """Do all that is due; when the next look is."""

@@ -10,16 +10,15 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-from collections.abc import Callable, Collection
-from datetime import date, datetime, timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Final
 
-from modelyard.control.carrying import Carrying
-from modelyard.control.holidays import names_of
+from modelyard.control.carrying import SET_BACK, Carrying
+from modelyard.control.holidays import know, names_of
 from modelyard.control.schedule_ports import ScheduleStore
 from modelyard.domain.errors import ModelyardError
 from modelyard.domain.occurrences import next_occurrence
-from modelyard.domain.schedules import HolidayCalendar
 from modelyard.domain.scheduling import ModelSchedule
 from modelyard.tasks import spawn, stop
 
@@ -64,6 +63,8 @@ class Scheduler:
         self._stirred = asyncio.Event()
         self._loaded = False
         self._compare_at = 0.0
+        # The latest time that was seen since they were loaded.
+        self._latest = 0.0
 
     def tell(self, uid: str | None, rescheduled: bool) -> None:
         """A watcher of :attr:`modelyard.control.changes.ChangeFeed.watchers`."""
@@ -110,11 +111,13 @@ class Scheduler:
         if not self._driving():
             self._forget_all()
             return
-        if not self._loaded:
+        if not self._loaded or self._clock().timestamp() < self._latest - LOOK_EVERY:
+            # Where the clock was set back, what was planned by it is too late.
             await self._load()
         elif self._shared and asyncio.get_running_loop().time() >= self._compare_at:
             await self._compare()
         now = self._clock().timestamp()
+        self._latest = max(self._latest, now)
         told, self._told = self._told, set()
         while self._heap and self._heap[0][0] <= now:
             entry = heapq.heappop(self._heap)
@@ -157,7 +160,7 @@ class Scheduler:
         while True:
             chunk = await self._schedules.chunk(self._site, after, _CHUNK)
             now = self._clock()
-            await asyncio.to_thread(_know_holidays, {kept.schedule.holidays for kept in chunk}, now.date())
+            await asyncio.to_thread(know, {kept.schedule.holidays for kept in chunk}, now.date())
             for kept in chunk:
                 entry, watched = _plan(kept, now)
                 self._next[entry[1]] = entry
@@ -194,20 +197,17 @@ class Scheduler:
         self._watched.discard(uid)
 
     def _forget_all(self) -> None:
-        self._heap, self._loaded = [], False
+        self._heap, self._loaded, self._latest = [], False, 0.0
+        self._told.clear()
         self._next.clear()
         self._watched.clear()
-
-
-def _know_holidays(calendars: Collection[HolidayCalendar | None], today: date) -> None:
-    """Beside the event loop: of each country's holidays the first question takes long."""
-    for calendar in calendars:
-        names_of(calendar)(today)
 
 
 def _plan(kept: ModelSchedule, now: datetime) -> tuple[_Entry, bool]:
     """When to look at it next, and whether it waits for news of its model besides."""
     schedule, waits = kept.schedule, kept.pending is not None
+    if kept.handled_until > now + SET_BACK:
+        return (now.timestamp(), kept.model_uid, kept.edits), waits or kept.failure is not None
     coming = next_occurrence(schedule, kept.handled_until, names_of(schedule.holidays), kept.extension)
     at = now + _FAR if coming is None else coming.at
     if waits:

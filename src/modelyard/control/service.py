@@ -7,6 +7,7 @@ the reconciler's.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from modelyard.control.forecast import Forecast, forecast_start, forecast_update
 from modelyard.control.gate import Gate
 from modelyard.control.ports import Idempotency, ModelQuery, Place, Resolved, Sources, Store
 from modelyard.domain import commands, states, steering
-from modelyard.domain.access import EVERYWHERE, Permission, Principal, Sight, no_model
+from modelyard.domain.access import EVERYWHERE, Permission, Principal, Sight, no_model, no_registered_model
 from modelyard.domain.capacity import NOTHING, Inventory, amount_of, left_of
 from modelyard.domain.commands import Asked, Change
 from modelyard.domain.effects import needs_new_instances
@@ -50,6 +51,8 @@ from modelyard.domain.signing import launch_refusal
 from modelyard.domain.spec import BackendName, Engine, Spec
 from modelyard.domain.states import Command, RunState, State
 from modelyard.domain.validation import spec_problems
+
+log = logging.getLogger(__name__)
 
 Clock = Callable[[], datetime]
 
@@ -158,7 +161,9 @@ class ModelService:
             if caller.principal is not None:
                 caller.principal.demand(Permission.EDIT, namespace, name)
             problem = name_problem("name", name)
-            await self._validate(namespace, name, spec, [*found, *([problem] if problem else [])])
+            found_here = [*found, *([problem] if problem else [])]
+            found_here += await self._arm_problems(namespace, spec, None, caller.principal)
+            await self._validate(namespace, name, spec, found_here)
             return commands.create(secrets.token_hex(8), namespace, name, spec, desired, asked, self._site)
 
         return await self._carry_out(caller, decide)
@@ -178,7 +183,10 @@ class ModelService:
         async def decide(asked: Asked) -> Change:
             model = await self._stored(namespace, name, caller)
             spec = await revise(model)
-            found = commands.update_problems(model, spec, acknowledge_restart=acknowledge_restart)
+            found = [
+                *commands.update_problems(model, spec, acknowledge_restart=acknowledge_restart),
+                *await self._arm_problems(namespace, spec, model.spec, caller.principal),
+            ]
             await self._validate(namespace, name, spec, found, launches=_launches(model, spec))
             return commands.update(model, spec, asked)
 
@@ -285,7 +293,11 @@ class ModelService:
             for change in accepted:
                 self._feed.wake(change)
             if called_off is not None:
-                await called_off
+                try:
+                    await called_off
+                except ModelyardError as error:
+                    # The stops are accepted all the same, and each makes its own model's start void.
+                    log.warning("The starts asked of many models could not be called off: %s", error)
 
     async def _call_off(self, namespace: str | None, caller: Caller) -> None:
         """Begin no more starts that were asked of many models; each stop makes its own model's void anyway."""
@@ -335,7 +347,8 @@ class ModelService:
         if viewer is not None:
             viewer.demand(Permission.EDIT, namespace, name)
         problem = name_problem("name", name)
-        await self._validate(namespace, name, spec, [*found, *([problem] if problem else [])])
+        found = [*found, *([problem] if problem else []), *await self._arm_problems(namespace, spec, None, viewer)]
+        await self._validate(namespace, name, spec, found)
         if await self._store.get_namespace(namespace) is None:
             raise NotFound(f"There is no namespace {namespace!r}.")
         ref = ModelRef("", namespace, name)
@@ -364,7 +377,10 @@ class ModelService:
         """Raises what :meth:`update` would, but for the acknowledgement, which the forecast asks for."""
         model = await self.get(namespace, name, viewer)
         spec = await revise(model)
-        found = commands.update_problems(model, spec, acknowledge_restart=True)
+        found = [
+            *commands.update_problems(model, spec, acknowledge_restart=True),
+            *await self._arm_problems(namespace, spec, model.spec, viewer),
+        ]
         await self._validate(namespace, name, spec, found, launches=_launches(model, spec))
         if commands.replaces(model, spec):
             states.decide(model.status.state, Command.UPDATE)
@@ -501,14 +517,20 @@ class ModelService:
             return None
         return await self._store.recall(caller.idempotency)
 
-    async def resolve(self, namespace: str, source: str | None, engine: Engine | None) -> Resolved | None:
-        """What ``source`` stands for now; None where it is no registered model. Raises InvalidRequest."""
+    async def resolve(
+        self, namespace: str, source: str | None, engine: Engine | None, viewer: Principal | None
+    ) -> Resolved | None:
+        """What ``source`` stands for now; None where it is no registered model. One that is not there for the
+        ``viewer`` (None: all are) is missing. Raises InvalidRequest."""
         try:
             reference = None if source is None else parse_reference(source)
         except InvalidReference:
             return None  # the rules say so
         if reference is None or isinstance(reference, FileSource) or self._sources is None:
             return None
+        if viewer is not None and not viewer.may(Permission.READ, namespace, reference.name):
+            missing = no_registered_model(namespace, reference.name)
+            raise InvalidRequest([Problem("spec.source", missing.code, missing.message)])
         return await self._sources.resolve(namespace, reference, engine)
 
     async def newer(self, models: Sequence[Model]) -> Mapping[str, str]:
@@ -558,6 +580,33 @@ class ModelService:
         if problems:
             raise InvalidRequest(problems)
 
+    async def _arm_problems(
+        self, namespace: str, spec: Spec, before: Spec | None, viewer: Principal | None
+    ) -> list[Problem]:
+        """The models that ``spec`` newly sends requests to and that are not there for the ``viewer``, or not to be
+        asked by it: whoever may call the model would be answered by them."""
+        if viewer is None or viewer.sight is None:
+            return []
+        had = [] if before is None else _arms(before)
+        found: list[Problem] = []
+        for kind, name in _arms(spec):
+            if (kind, name) not in had and not await self._may_ask(viewer, namespace, name):
+                index = _arms(spec).index((kind, name))
+                index -= len(spec.traffic.split) if kind == "shadow" else 0
+                message = no_model(namespace, name).message
+                found.append(Problem(f"spec.traffic.{kind}[{index}].model", "not_found", message))
+        return found
+
+    async def _may_ask(self, viewer: Principal, namespace: str, name: str) -> bool:
+        if not viewer.may(Permission.INFER, namespace, name):
+            return False
+        model = await self._store.get_model(namespace, name)
+        if model is None:
+            # An arm may be named before it is deployed, but only by who would see it whatever its groups: nobody else
+            # can be told apart what is absent and what is hidden.
+            return viewer.may(Permission.EDIT, namespace, name)
+        return viewer.sees(namespace, name, model.spec.groups)
+
     async def _tenant_problems(self, namespace: str, spec: Spec) -> list[Problem]:
         """What its namespace may not use, and what could never run by its quota, however long it waited."""
         known = await self._store.get_namespace(namespace)
@@ -580,6 +629,11 @@ class ModelService:
         return Asked(
             actor=caller.actor, reason=caller.reason, at=self._clock(), operation_id=f"op-{secrets.token_hex(8)}"
         )
+
+
+def _arms(spec: Spec) -> list[tuple[str, str]]:
+    split = [("split", arm.model) for arm in spec.traffic.split]
+    return split + [("shadow", arm.model) for arm in spec.traffic.shadow]
 
 
 def _launches(model: Model, spec: Spec) -> bool:

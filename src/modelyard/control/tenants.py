@@ -49,12 +49,20 @@ class NewKey:
 
 class Directory:
     """Has ``callers`` know the members and keys as they are on record. Listeners are told of each change, and wait
-    for nothing else: when a command here returns, what it has taken away works nowhere in this process any more."""
+    for nothing else: when a command here returns, what it has taken away works nowhere in this process any more. They
+    are told of no keys that have ended: what a gateway takes at once is bounded."""
 
-    def __init__(self, store: AccessStore, callers: Callers, noted: Callable[[str, datetime], None]) -> None:
+    def __init__(
+        self,
+        store: AccessStore,
+        callers: Callers,
+        noted: Callable[[str, datetime], None],
+        clock: Callable[[], datetime],
+    ) -> None:
         self._store = store
         self._callers = callers
         self._noted = noted
+        self._clock = clock
         self._turn = asyncio.Lock()
         self._stale = asyncio.Event()
         self.snapshot = Snapshot()
@@ -70,14 +78,15 @@ class Directory:
                 return
             self.snapshot = found
             self._callers.replace(found)
+            living = found.living(self._clock())
             for tell in self.listeners:
-                await tell(found)
+                await tell(living)
 
     @asynccontextmanager
     async def told_to(self, gateway: Gateway) -> AsyncIterator[None]:
         """Have ``gateway`` know the same meanwhile, and be told by it of the use of keys."""
         async with self._turn:
-            await gateway.set_access(self.snapshot)
+            await gateway.set_access(self.snapshot.living(self._clock()))
             self.listeners.append(gateway.set_access)
         listening = tasks.spawn(self._hear(gateway), "hear of the use of keys")
         try:

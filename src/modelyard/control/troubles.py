@@ -23,6 +23,7 @@ TROUBLE: Final[Mapping[str, AlertKind]] = {
 MENDED: Final[Mapping[str, AlertKind]] = {
     "ScheduleRecovered": AlertKind.SCHEDULE_FAILED,
     "ScheduleSaved": AlertKind.SCHEDULE_FAILED,
+    "ScheduleEnabled": AlertKind.SCHEDULE_FAILED,
     "ScheduleDisabled": AlertKind.SCHEDULE_FAILED,
     "ScheduleRemoved": AlertKind.SCHEDULE_FAILED,
 }

@@ -183,6 +183,11 @@ def no_model(namespace: str, name: str) -> NotFound:
     return NotFound(f"There is no model {name!r} in namespace {namespace!r}.")
 
 
+def no_registered_model(namespace: str, name: str) -> NotFound:
+    """As :func:`no_model`, of a registered one."""
+    return NotFound(f"There is no registered model {name!r} in namespace {namespace!r}.")
+
+
 def pattern_problem(path: str, pattern: str) -> Problem | None:
     """What is wrong with a pattern of models' names. They are those of shells without sets of characters, which not
     every database could look for."""

@@ -119,6 +119,12 @@ class Item:
     code: str = ""
     message: str = ""
 
+    @property
+    def cancellable(self) -> str | None:
+        """The running operation that was begun for it; None where it has none, or waits for that of somebody else, as
+        its message says then."""
+        return self.operation if self.state is ItemState.RUNNING and not self.message else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bulk:

@@ -155,13 +155,14 @@ def terminate(model: Model, instance: str, mode: StopMode, timeout: float, asked
 
 
 def stop(model: Model, mode: StopMode, timeout: float, asked: Asked) -> Change:
-    """Stop always wins. A stop of a stopped model is done at once and changes nothing. ``timeout`` in seconds."""
+    """Stop always wins. A stop of a stopped model is done at once and changes nothing of its state; yet it is written,
+    so that a start that was worked out before it loses the race and looks again. ``timeout`` in seconds."""
     check_timeout(timeout)
     state = decide(model.status.state, Command.STOP)
     if model.status.state is State.STOPPED:
         operation = _operation(model, OperationKind.STOP, asked, None)
         operation = succeed(operation, asked.at, {"state": "stopped", "released": None, "already": True})
-        return Change(before=model, after=model, operations=(operation,))
+        return Change(before=model, after=replace(model, updated_at=asked.at), operations=(operation,))
     status = _stopping(model.status, state, mode, timeout, asked)
     after = replace(model, desired=RunState.STOPPED, status=status, updated_at=asked.at)
     return _commanded(model, after, OperationKind.STOP, asked, None)

@@ -316,6 +316,13 @@ class InferenceService(grpc.GenericRpcHandler):
     ) -> AsyncIterator[bytes]:
         """An answer a request, in their order; one that is refused ends nothing but itself. A stream in which nothing
         comes for long ends as if its caller had ended it, so that it does not keep its place from others."""
+        if not self._routes.any_public:
+            # What a token says of itself is not enough to hold a stream.
+            call = Call(context)
+            try:
+                await self._access.identify(call.authorization)
+            except Refusal as refusal:
+                await self._abort(call, refusal)
         while True:
             try:
                 request = await self.room.read(context, _STREAM_TIMEOUT)

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from modelyard.control.bulk_ports import BulkStore
 from modelyard.control.ports import Idempotency, Place
+from modelyard.domain.access import Sight
 from modelyard.domain.bulk import Bulk, Counts, Item, ItemState
 from modelyard.domain.errors import Refused, VersionConflict
 from modelyard.domain.model import ModelRef
@@ -20,6 +21,7 @@ from modelyard.store import operations
 from modelyard.store.codec import decode_bulk_order, decode_mapping, encode
 from modelyard.store.database import Database
 from modelyard.store.idempotency import remember
+from modelyard.store.sight import narrowed
 from modelyard.store.tables import bulk_items as rows
 from modelyard.store.tables import bulks, models
 from modelyard.store.tables import operations as records
@@ -55,7 +57,11 @@ _ACTIVE: Final = _BULKS.where(records.c.model_uid == "", _RUNS, records.c.kind =
     records.c.created_at, records.c.id
 )
 _LOOK: Final = sa.select(rows.c.state, rows.c.operation_id, rows.c.message).where(_AT)
-_BEGIN: Final = sa.update(rows).where(_AT, _WAITS).values(state=str(ItemState.RUNNING), operation_id=sa.bindparam("by"))
+_BEGIN: Final = (
+    sa.update(rows)
+    .where(_AT, _WAITS)
+    .values(state=str(ItemState.RUNNING), operation_id=sa.bindparam("by"), message=sa.bindparam("why"))
+)
 _END: Final[dict[str, Any]] = {
     "state": sa.bindparam("as_state"),
     "code": sa.bindparam("as_code"),
@@ -105,14 +111,14 @@ class SqlBulks(BulkStore):
     async def stuck(self, operation_id: str) -> Sequence[Item]:
         return await self._database.read(lambda c: _items(c, _STUCK, operation_id))
 
-    async def counts(self, operation_ids: Sequence[str]) -> Mapping[str, Counts]:
-        return await self._database.read(lambda c: _counts(c, operation_ids))
+    async def counts(self, operation_ids: Sequence[str], sight: Sight | None = None) -> Mapping[str, Counts]:
+        return await self._database.read(lambda c: _counts(c, operation_ids, sight))
 
     async def queued(self, operation_id: str) -> int:
         return await self._database.read(lambda c: c.scalar(_QUEUED, {"of_bulk": operation_id}) or 0)
 
-    async def begin(self, place: Place, operation_id: str | None = None) -> bool:
-        return await self._database.write(lambda c: _begin(c, place, operation_id))
+    async def begin(self, place: Place, operation_id: str | None = None, message: str = "") -> bool:
+        return await self._database.write(lambda c: _begin(c, place, operation_id, message))
 
     async def settle(self, place: Place, state: ItemState, code: str, message: str) -> None:
         await self._database.write(lambda c: c.execute(_SETTLE, _key(place) | _end(state, code, message)))
@@ -180,8 +186,8 @@ def _key(place: Place) -> dict[str, Any]:
     return {"of_bulk": place.bulk, "at": place.position}
 
 
-def _begin(connection: sa.Connection, place: Place, operation_id: str | None) -> bool:
-    return connection.execute(_BEGIN, _key(place) | {"by": operation_id}).rowcount == 1
+def _begin(connection: sa.Connection, place: Place, operation_id: str | None, message: str = "") -> bool:
+    return connection.execute(_BEGIN, _key(place) | {"by": operation_id, "why": message}).rowcount == 1
 
 
 def _add(connection: sa.Connection, bulk: Bulk, items: Sequence[Item], idempotency: Idempotency | None) -> None:
@@ -227,12 +233,14 @@ def _item(row: Any) -> Item:
     )
 
 
-def _counts(connection: sa.Connection, operation_ids: Sequence[str]) -> Mapping[str, Counts]:
-    statement = (
+def _counts(connection: sa.Connection, operation_ids: Sequence[str], sight: Sight | None) -> Mapping[str, Counts]:
+    counted = (
         sa.select(rows.c.bulk_id, _NOW.label("now"), sa.func.count().label("number"))
         .select_from(_WITH_OPERATION)
         .where(rows.c.bulk_id.in_(operation_ids))
-        .group_by(rows.c.bulk_id, sa.text("now"))
+    )
+    statement = narrowed(counted, sight, rows.c.namespace, rows.c.model, rows.c.model_uid).group_by(
+        rows.c.bulk_id, sa.text("now")
     )
     found: defaultdict[str, dict[ItemState, int]] = defaultdict(dict)
     for row in connection.execute(statement):

@@ -10,7 +10,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from modelyard.control.ports import Page
-from modelyard.domain.errors import AlreadyExists, NotFound
+from modelyard.domain.access import no_registered_model
+from modelyard.domain.errors import AlreadyExists
 from modelyard.domain.registry import LATEST, About, RegisteredModel
 from modelyard.registry.ports import REGISTERED_SORTS, RegisteredModelQuery
 from modelyard.store import namespaces
@@ -57,7 +58,7 @@ def get(connection: sa.Connection, namespace: str, name: str) -> RegisteredModel
         return _model(row)
     if namespaces.get(connection, namespace) is None:
         raise namespaces.missing(namespace)
-    raise NotFound(f"There is no registered model {name!r} in namespace {namespace!r}.")
+    raise no_registered_model(namespace, name)
 
 
 def hold(connection: sa.Connection, namespace: str, name: str) -> RegisteredModel:

@@ -149,6 +149,7 @@ class SqlStore(Store, Sites):
         def work(connection: sa.Connection) -> None:
             namespaces.delete(connection, name)
             access.forget(connection, name)
+            news.announce_access(connection, self._origin)
 
         await self._database.write(work)
 

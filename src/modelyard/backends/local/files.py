@@ -247,12 +247,16 @@ def _for_worker(launch: Launch) -> Mapping[str, Any]:
     }
 
 
-def environment(launch: Launch, home: str, inherited: Mapping[str, str], *, has_devices: bool) -> dict[str, str]:
-    """What the instance's processes see: the backend's own environment without its secrets, the spec's,
-    and the markers by which they are found again. Where the machine ``has_devices``, no spec chooses its own."""
+def environment(
+    launch: Launch, home: str, inherited: Mapping[str, str], opened: Mapping[str, str], *, has_devices: bool
+) -> dict[str, str]:
+    """What the instance's processes see: the backend's own environment without its secrets, the spec's with its secrets
+    ``opened``, and the markers by which they are found again. Where the machine ``has_devices``, no spec chooses its
+    own."""
     env = common_environment(inherited, max(1, math.ceil(launch.spec.resources.cpu or 1)), launch.devices)
     kept = DEVICE_VARIABLES if has_devices or launch.devices else ()
-    env.update((name, value) for name, value in launch.spec.container.environment.items() if name not in kept)
+    for told in (launch.spec.container.environment, opened):
+        env.update((name, value) for name, value in told.items() if name not in kept)
     if launch.spec.engine is Engine.COMMAND:
         env["PORT"] = str(launch.port)
     env[INSTANCE_MARKER] = launch.id

@@ -57,18 +57,17 @@ class Site:
 
     def environment_of(self, launch: Launch) -> dict[str, str]:
         """Raises LaunchFailed: a secret of it cannot be had."""
-        env = environment(launch, self.home_id, self.inherited, has_devices=bool(self.devices.present))
-        sealed = launch.spec.container.secrets
+        sealed, opened = launch.spec.container.secrets, dict[str, str]()
         if sealed:
             if self.opened is None:
                 message = "There are no keys here to open secrets with."
                 raise LaunchFailed(Failure(code="secret_lost", message=message, permanent=True))
             try:
-                env = self.opened(launch.ref.namespace, sealed) | env
+                opened = self.opened(launch.ref.namespace, sealed)
             except ModelyardError as error:
                 # No further try makes the key come back.
                 raise LaunchFailed(Failure(code=error.code, message=error.message, permanent=True)) from None
-        return env
+        return environment(launch, self.home_id, self.inherited, opened, has_devices=bool(self.devices.present))
 
 
 # How often, in seconds, it is told how far the laying out of files is.

@@ -149,7 +149,8 @@ def test_apply_creates_then_updates_and_leaves_equal_models_alone(yard: Yard, tm
     assert again.splitlines() == ["one is unchanged", "two is unchanged"]
     changed = yard.ok("apply", "-f", "-", stdin=text.replace("description: x", "description: y"))
     assert changed.splitlines() == ["one is unchanged", "two is updated (stopped)"]
-    assert yard.json("list", "--search", "two")[0]["spec"]["description"] == "y"
+    (two,) = (one for one in yard.json("list", "--search", "two") if one["name"] == "two")
+    assert two["spec"]["description"] == "y"
 
 
 def test_apply_is_not_refused_because_a_model_has_changed_its_status_meanwhile(yard: Yard) -> None:

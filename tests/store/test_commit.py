@@ -81,7 +81,7 @@ async def test_a_missing_namespace_is_not_found(store: SqlStore) -> None:
 
 async def test_an_equal_model_keeps_its_version_but_its_operation_is_recorded(store: SqlStore) -> None:
     model = await created(store, desired="stopped")
-    change = stop(model)
+    change = replace(stop(model), after=model)
     written = await store.commit(change)
     assert written.after == model == await store.get_model("default", "m")
     assert await store.get_operation(change.operations[0].id) == change.operations[0]

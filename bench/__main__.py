@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -276,10 +277,17 @@ def main() -> int:
         f"{processor}, {os.cpu_count()} cores, Python {platform.python_version()}, "
         f"{platform.system()} {platform.release()}"
     )
-    parts = {"models": models, "starts": lambda: instant_starts(report), "progressive": lambda: progressive(report),
-             "audit": lambda: audit(report), "hop": lambda: hop(report), "swaps": lambda: hot_swaps(report),
-             "registry": lambda: registry(report), "schedules": lambda: schedules(report),
-             "access": lambda: access(report)}  # fmt: skip
+    parts: dict[str, Callable[[], None]] = {
+        "models": models,
+        "starts": lambda: instant_starts(report),
+        "progressive": lambda: progressive(report),
+        "audit": lambda: audit(report),
+        "hop": lambda: hop(report),
+        "swaps": lambda: hot_swaps(report),
+        "registry": lambda: registry(report),
+        "schedules": lambda: schedules(report),
+        "access": lambda: access(report),
+    }
     named = parts | {"pulls": lambda: registry(report, pulls_only=True)}
     for name in sys.argv[1:] or parts:
         named[name]()

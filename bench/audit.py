@@ -21,7 +21,7 @@ import httpx2
 
 from modelyard.api.app import create_app
 from modelyard.api.auditing import Audited
-from modelyard.app import control_plane
+from modelyard.app.plane import control_plane
 from modelyard.settings import Settings
 from modelyard.store.recording import Recording
 

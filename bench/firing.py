@@ -16,9 +16,9 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from modelyard.backends.port import Backend
-from modelyard.control.capacity import CapacityViews
 from modelyard.control.carrying import Carrying
 from modelyard.control.changes import ChangeFeed
+from modelyard.control.checks import SpecChecks
 from modelyard.control.ports import OperationQuery
 from modelyard.control.scheduler import Scheduler
 from modelyard.control.service import ModelService
@@ -72,7 +72,7 @@ async def _fire(report: Report, others: list[Schedule], folder: Path) -> None:
 
     feed = ChangeFeed(store)
     backends: dict[Any, Backend] = {}
-    service = ModelService(store, feed, backends, CapacityViews(store, _inventories), now, site="here")
+    service = ModelService(store, feed, SpecChecks(store, backends), now, site="here")
     due = Schedule(kind=ScheduleKind.RECURRING, timezone="UTC", recurring=Window(clock(12), clock(20)))
     await _fill(store, [due] * DUE + [quiet(schedule) for schedule in others], now())
     carrying = Carrying(store, store.schedules, service, feed, now)

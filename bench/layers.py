@@ -27,6 +27,5 @@ def write(folder: Path, layers: int, width: int, *, external: bool = False) -> P
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     path = folder / "model.onnx"
-    where = {"save_as_external_data": True, "location": "weights.bin"} if external else {}
-    onnx.save_model(model, path, **where)
+    onnx.save_model(model, path, save_as_external_data=external, location="weights.bin" if external else None)
     return path

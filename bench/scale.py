@@ -25,11 +25,19 @@ from modelyard.api.app import create_app
 from modelyard.api.context import Services
 from modelyard.backends.port import Backend
 from modelyard.control.absences import Absences
+from modelyard.control.bulk import BulkService
 from modelyard.control.capacity import CapacityViews
 from modelyard.control.changes import ChangeFeed
+from modelyard.control.checks import SpecChecks
 from modelyard.control.doctor import Doctor
+from modelyard.control.forecasts import Forecasts
+from modelyard.control.outbox import Tally
+from modelyard.control.policies import PolicyDesk
 from modelyard.control.reconciler import Reconciler
+from modelyard.control.schedule_service import ScheduleService
 from modelyard.control.service import ModelService
+from modelyard.control.stop_many import StopMany
+from modelyard.control.traffic import TrafficBook
 from modelyard.domain import commands
 from modelyard.domain.capacity import Inventory
 from modelyard.domain.commands import Asked
@@ -95,11 +103,20 @@ async def serve(folder: Path) -> None:
     # Nothing is laid out here.
     preloader = Preloader(pins, cast(Any, None), lambda: False, now)
     caching = CacheViews(cache, None, store.pins, pins, preloader, Traffic(now()), now)
+    checks = SpecChecks(store, backends)
+    policies = PolicyDesk(store.policies, store, now, shared=False)
+    models = ModelService(store, feed, checks, now, site=SITE, gate=policies)
+    forecasts = Forecasts(store, models, checks, capacity, now, site=SITE, gate=policies)
     services = Services(
-        store=store, audit=store.audit, feed=feed, models=ModelService(store, feed, backends, capacity, now, site=SITE),
-        backends=backends, metrics=ControlMetrics(Source(), caching), token=lambda: TOKEN, clock=now, capacity=capacity,
+        store=store, audit=store.audit, feed=feed, models=models, checks=checks, forecasts=forecasts,
+        stop_many=StopMany(store, feed, models, store.bulks, now), policies=policies,
+        bulk=BulkService(store, store.bulks, models, forecasts, now, site=SITE),
+        schedules=ScheduleService(store.schedules, models, feed, now),
+        backends=backends, metrics=ControlMetrics(Source(), caching, store.alerts, Tally()),
+        token=lambda: TOKEN, clock=now, capacity=capacity,
         catalog=catalog, pins=pins, caching=caching,
         # Nothing is signed, sent or fetched here.
+        alerts=cast(Any, None), secrets=cast(Any, None), traffic=TrafficBook(),
         signatures=cast(Any, None), objects=cast(Any, None), transfers=cast(Any, None),
         contents=Contents(storage, cache, storage.root.as_uri(), store.catalog, now),
         callers=Callers(), tenants=cast(Any, None), absences=Absences(store, SITE),

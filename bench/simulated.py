@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from modelyard.access.callers import Snapshot
 from modelyard.backends.port import Backend, BackendObservation, Capabilities, LogLine, Member, Orphan
 from modelyard.control.ports import Closed, Gateway, Loads, Route
 from modelyard.domain.capacity import Holding, Inventory, Ledger, amount_of
@@ -200,6 +201,13 @@ class SilentGateway(Gateway):
     async def drained(self) -> AsyncIterator[ModelRef]:
         await asyncio.Event().wait()
         yield ModelRef("", "", "")  # pragma: no cover - never
+
+    async def set_access(self, snapshot: Snapshot) -> None:
+        """There is nobody to let in."""
+
+    async def key_uses(self) -> AsyncIterator[Mapping[str, datetime]]:
+        await asyncio.Event().wait()
+        yield {}  # pragma: no cover - never
 
     async def loads(self) -> AsyncIterator[Loads]:
         await asyncio.Event().wait()

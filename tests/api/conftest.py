@@ -18,7 +18,7 @@ from fastapi import FastAPI
 
 from modelyard.api.app import create_app
 from modelyard.api.context import Services
-from modelyard.app import control_plane
+from modelyard.app.plane import control_plane
 from modelyard.settings import Settings
 
 TOKEN = "token-of-the-tests"

@@ -12,7 +12,7 @@ import pytest
 
 from modelyard.access.callers import Snapshot
 from modelyard.api import context
-from modelyard.app import utc_now
+from modelyard.app.clock import utc_now
 from modelyard.backends.port import LogLine
 from modelyard.domain.spec import BackendName
 from tests.access.issuer import AUDIENCE, Issuer

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from modelyard.control import following
+from modelyard.control.caller import Caller
 from modelyard.control.following import ACTOR, Follower
 from modelyard.control.ports import EventQuery, Page, Resolved
-from modelyard.control.service import Caller
 from modelyard.domain import commands
 from modelyard.domain.errors import InvalidRequest, ModelyardError, Problem, Refused, Unavailable
 from modelyard.domain.model import Event, Model, Revision

@@ -14,12 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelyard.backends.port import Backend
-from modelyard.control.capacity import CapacityViews
+from modelyard.control.caller import Caller
 from modelyard.control.changes import ChangeFeed
+from modelyard.control.checks import SpecChecks
 from modelyard.control.policies import PolicyDesk
 from modelyard.control.policing import Policing
 from modelyard.control.ports import EventQuery, OperationQuery
-from modelyard.control.service import Caller, ModelService
+from modelyard.control.service import ModelService
+from modelyard.control.stop_many import StopMany
 from modelyard.domain import commands
 from modelyard.domain.access import Forbidden, Grant, Principal, PrincipalKind, Role, administrator
 from modelyard.domain.capacity import Inventory
@@ -63,14 +65,9 @@ class House:
         feed = ChangeFeed(self.store)
         self.desk = PolicyDesk(self.store.policies, self.store, lambda: self.now, shared=False)
         backends: dict[str, Backend] = {}
-        self.models = ModelService(
-            self.store,
-            feed,
-            backends,
-            CapacityViews(self.store, _inventories),
-            lambda: self.now,
-            gate=self.desk,  # type: ignore[arg-type]
-        )
+        checks = SpecChecks(self.store, backends)  # type: ignore[arg-type]
+        self.models = ModelService(self.store, feed, checks, lambda: self.now, gate=self.desk)
+        self.stop_many = StopMany(self.store, feed, self.models, self.store.bulks, lambda: self.now)
         self.policing = Policing(self.store, self.store.policies, self.models, lambda: self.now, lambda: None)
         self.desk.listeners.append(self.policing.tell)
         feed.watchers.append(lambda uid, _: self.policing.tell(uid))
@@ -361,7 +358,7 @@ async def test_a_protected_model_is_ended_by_those_who_may_override_that_and_say
 async def test_an_emergency_stop_of_an_administrator_of_the_installation_always_works(house: House) -> None:
     await house.deploy()
     await house.policy("keep", protected=True)
-    done = await house.models.stop_many(None, [], {}, StopMode.FORCE, 0, ADMIN)
+    done = await house.stop_many.stop(None, [], {}, StopMode.FORCE, 0, ADMIN)
     assert [one.error for one in done] == [None]
     events = (await house.store.list_events(EventQuery())).items
     assert "PolicyOverridden" in {event.type for event in events}

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from modelyard.backends.port import Backend
-from modelyard.control.capacity import CapacityViews
+from modelyard.control.caller import Caller
 from modelyard.control.changes import ChangeFeed
+from modelyard.control.checks import SpecChecks
 from modelyard.control.ports import Fence, Idempotency, ModelQuery
-from modelyard.control.service import Caller, ModelService
+from modelyard.control.service import ModelService
+from modelyard.control.stop_many import StopMany
 from modelyard.domain import commands
 from modelyard.domain.capacity import Inventory
 from modelyard.domain.commands import Asked, Change
@@ -66,7 +68,8 @@ async def _running(folder: Path) -> tuple[Contested, ModelService, list[str]]:
     store.wins.clear()
     feed = ChangeFeed(store)
     backends: dict[str, Backend] = {}
-    service = ModelService(store, feed, backends, CapacityViews(store, _inventories), lambda: NOW)  # type: ignore[arg-type]
+    models = ModelService(store, feed, SpecChecks(store, backends), lambda: NOW)  # type: ignore[arg-type]
+    service = StopMany(store, feed, models, store.bulks, lambda: NOW)
     woken: list[str] = []
     feed.on_commit = lambda change: woken.append(change.after.uid) if change.after else None
     return store, service, woken
@@ -88,7 +91,7 @@ async def test_no_stop_is_carried_out_before_all_are_accepted(tmp_path: Path, mo
         original(change)
 
     monkeypatch.setattr(service._feed, "wake", wake)
-    results = await service.stop_many(None, [], {}, StopMode.DRAIN, 30, Caller(actor="a"))
+    results = await service.stop(None, [], {}, StopMode.DRAIN, 30, Caller(actor="a"))
     assert [r.error for r in results] == [None] * COUNT
     assert len(woken) == COUNT, "each is woken once, those whose race was lost too"
     assert set(written_when_woken) == {COUNT // 10}, "none before the last was written"
@@ -99,7 +102,7 @@ async def test_no_stop_is_carried_out_before_all_are_accepted(tmp_path: Path, mo
 async def test_what_was_accepted_is_carried_out_though_the_caller_is_gone(tmp_path: Path) -> None:
     store, service, woken = await _running(tmp_path)
     store.stuck_on = "m140"
-    call = asyncio.create_task(service.stop_many(None, [], {}, StopMode.DRAIN, 30, Caller(actor="a")))
+    call = asyncio.create_task(service.stop(None, [], {}, StopMode.DRAIN, 30, Caller(actor="a")))
     await store.stuck.wait()
     while len(await _stopping(store)) < COUNT - 1:
         await asyncio.sleep(0)

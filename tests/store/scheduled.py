@@ -9,13 +9,14 @@ from datetime import UTC, datetime, timedelta
 from datetime import time as wall
 
 from modelyard.backends.port import Backend
-from modelyard.control.capacity import CapacityViews
+from modelyard.control.caller import Caller
 from modelyard.control.carrying import Carrying
 from modelyard.control.changes import ChangeFeed
+from modelyard.control.checks import SpecChecks
 from modelyard.control.ports import EventQuery, OperationQuery
 from modelyard.control.schedule_service import ScheduleService
 from modelyard.control.scheduler import Scheduler
-from modelyard.control.service import Caller, ModelService
+from modelyard.control.service import ModelService
 from modelyard.domain import operations
 from modelyard.domain.capacity import Inventory
 from modelyard.domain.commands import Change
@@ -58,9 +59,9 @@ class Yard:
 
     def restart(self) -> None:
         self.feed = ChangeFeed(self.store)
-        views = CapacityViews(self.store, _inventories)
         backends: dict[str, Backend] = {}
-        self.models = Refusing(self.store, self.feed, backends, views, self.clock, site="here")  # type: ignore[arg-type]
+        checks = SpecChecks(self.store, backends)  # type: ignore[arg-type]
+        self.models = Refusing(self.store, self.feed, checks, self.clock, site="here")
         self.service = ScheduleService(self.store.schedules, self.models, self.feed, self.clock)
         carrying = Carrying(self.store, self.store.schedules, self.models, self.feed, self.clock)
         self.scheduler = Scheduler(

@@ -17,11 +17,15 @@ import pytest
 from modelyard.backends.port import Backend
 from modelyard.control.bulk import BulkService
 from modelyard.control.bulk_carrying import BulkCarrier
+from modelyard.control.caller import Caller
 from modelyard.control.capacity import CapacityViews
 from modelyard.control.changes import ChangeFeed
+from modelyard.control.checks import SpecChecks
+from modelyard.control.forecasts import Forecasts
 from modelyard.control.ports import EventQuery, Fence, Idempotency, OperationQuery, Place
 from modelyard.control.schedule_service import ScheduleService
-from modelyard.control.service import Caller, ModelService
+from modelyard.control.service import ModelService
+from modelyard.control.stop_many import StopMany
 from modelyard.domain import commands
 from modelyard.domain.access import Grant, Principal, PrincipalKind, Role
 from modelyard.domain.bulk import Bulk, BulkAction, Item, ItemState, OnError, Order, ScheduleEdit, Selection
@@ -77,9 +81,12 @@ class Yard:
         self.site = site
         self.feed = ChangeFeed(self.store)
         backends: dict[str, Backend] = {}
+        checks = SpecChecks(self.store, backends)  # type: ignore[arg-type]
+        self.models = ModelService(self.store, self.feed, checks, self.now)
+        self.stop_many = StopMany(self.store, self.feed, self.models, self.store.bulks, self.now)
         views = CapacityViews(self.store, _inventories)
-        self.models = ModelService(self.store, self.feed, backends, views, self.now, bulks=self.store.bulks)  # type: ignore[arg-type]
-        self.bulk = BulkService(self.store, self.store.bulks, self.models, self.now, site=site)
+        forecasts = Forecasts(self.store, self.models, checks, views, self.now, site=site)
+        self.bulk = BulkService(self.store, self.store.bulks, self.models, forecasts, self.now, site=site)
         self.schedules = ScheduleService(self.store.schedules, self.models, self.feed, self.now)
         self.driving = True
 
@@ -498,7 +505,7 @@ async def test_the_emergency_stop_goes_before_all_that_was_to_be_started(yard: Y
     async with yard.carrying():
         while not await yard.requested():
             await asyncio.sleep(0)
-        found = await yard.models.stop_many(None, [], {}, StopMode.FORCE, 0, ADMIN)
+        found = await yard.stop_many.stop(None, [], {}, StopMode.FORCE, 0, ADMIN)
         assert [one.error for one in found] == [None] * 300
         begun = await yard.requested()
         await yard.until(taken, lambda c: not c[ItemState.WAITING])

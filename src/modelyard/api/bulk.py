@@ -15,7 +15,7 @@ from modelyard.api.context import CallerDep, Services, ToOperate, ToOperateSomew
 from modelyard.api.ledgers import forecast_out
 from modelyard.api.schedule_shapes import schedule_in
 from modelyard.control.bulk import Prospect
-from modelyard.control.service import Caller
+from modelyard.control.caller import Caller
 from modelyard.domain.access import Principal
 from modelyard.domain.bulk import Counts, Item, Order, ScheduleEdit, Selection, counts_out
 from modelyard.domain.errors import InvalidRequest, ModelyardError, NotFound, Problem, Refused

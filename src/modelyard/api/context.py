@@ -29,13 +29,17 @@ from modelyard.control.absences import Absences
 from modelyard.control.alert_desk import AlertDesk
 from modelyard.control.auditing import AuditLog
 from modelyard.control.bulk import BulkService
+from modelyard.control.caller import Caller
 from modelyard.control.capacity import CapacityViews
 from modelyard.control.changes import ChangeFeed
+from modelyard.control.checks import SpecChecks
 from modelyard.control.doctor import Doctor
+from modelyard.control.forecasts import Forecasts
 from modelyard.control.policies import PolicyDesk
 from modelyard.control.ports import Idempotency, Store
 from modelyard.control.schedule_service import ScheduleService
-from modelyard.control.service import Caller, ModelService
+from modelyard.control.service import ModelService
+from modelyard.control.stop_many import StopMany
 from modelyard.control.tenants import Tenants
 from modelyard.control.traffic import TrafficBook
 from modelyard.domain.access import Permission, Principal, administrator
@@ -67,6 +71,9 @@ class Services:
     audit: AuditLog
     feed: ChangeFeed
     models: ModelService
+    checks: SpecChecks
+    forecasts: Forecasts
+    stop_many: StopMany
     bulk: BulkService
     schedules: ScheduleService
     catalog: Catalog

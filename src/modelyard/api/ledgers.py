@@ -11,7 +11,7 @@ from modelyard.backends.port import Orphan
 from modelyard.control.capacity import Queued, SiteCapacity
 from modelyard.control.doctor import Cleared
 from modelyard.control.forecast import Forecast
-from modelyard.control.service import Bulk
+from modelyard.control.stop_many import Stopped
 from modelyard.control.traffic import idle_arms
 from modelyard.domain.access import Principal
 from modelyard.domain.capacity import Device, Ledger
@@ -27,7 +27,7 @@ async def around(services: Services, models: Collection[Model], viewer: Principa
     What matters to none of them is not asked for."""
     waiting = [m.uid for m in models if m.status.state is State.QUEUED and m.status.waiting is not None]
     places = await services.capacity.places(waiting) if waiting else {}
-    newer = await services.models.newer([m for m in models if m.spec.artifact is not None])
+    newer = await services.checks.newer([m for m in models if m.spec.artifact is not None])
     return Around(
         places=places, newer=newer, absences=await services.absences.of(models),
         idle_arms=await idle_arms(services.store, models),
@@ -148,7 +148,7 @@ def _shortage(shortage: Shortage, unseen: Collection[str]) -> schemas.Shortage:
     )
 
 
-def stopped_out(one: Bulk) -> schemas.Stopped:
+def stopped_out(one: Stopped) -> schemas.Stopped:
     error = one.error
     return schemas.Stopped(
         namespace=one.model.namespace,

@@ -42,8 +42,8 @@ from modelyard.api.sealing import sealing
 from modelyard.api.sources import with_source
 from modelyard.api.translate import labels_in, patched, spec_in
 from modelyard.api.urgency import Precedence
+from modelyard.control.caller import Caller
 from modelyard.control.ports import ModelQuery
-from modelyard.control.service import Caller
 from modelyard.domain.access import EVERYWHERE, Permission, Principal
 from modelyard.domain.errors import InvalidRequest, NotFound, Problem
 from modelyard.domain.model import Model, StopMode
@@ -102,11 +102,11 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
         body: schemas.CreateModel, ns: Namespace, caller: CallerDep, services: ToEditSome, dry_run: DryRun = False
     ) -> Response:
         caller = replace(caller, reason=body.reason)
-        wish, artifact, unresolved = await with_source(body.spec, ns, services.models, caller.principal)
+        wish, artifact, unresolved = await with_source(body.spec, ns, services.checks, caller.principal)
         spec, misspelt = spec_in(wish, sealing(services.secrets, ns))
         spec, found = replace(spec, artifact=artifact), unresolved + misspelt
         if dry_run:
-            forecast = await services.models.forecast_create(ns, body.name, spec, body.desired, caller.principal, found)
+            forecast = await services.forecasts.create(ns, body.name, spec, body.desired, caller.principal, found)
             return answer(await forecast_out(services, forecast, caller.principal))
         operation = await services.models.create(ns, body.name, spec, body.desired, caller, found)
         return accepted(operation)
@@ -134,10 +134,10 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
 
         async def revise(model: Model) -> Spec:
             seal = sealing(services.secrets, ns, model.spec)
-            return await read_spec(document, ns, services.models, seal, caller.principal, model.spec.source)
+            return await read_spec(document, ns, services.checks, seal, caller.principal, model.spec.source)
 
         if dry_run:
-            forecast = await services.models.forecast_update(ns, name, revise, caller.principal)
+            forecast = await services.forecasts.update(ns, name, revise, caller.principal)
             return answer(await forecast_out(services, forecast, caller.principal))
         caller = replace(caller, reason=body.reason)
         operation = await services.models.update(ns, name, revise, caller, acknowledge_restart=body.acknowledge_restart)
@@ -161,10 +161,10 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
             before = None if "source" in body.spec else model.spec
             seal = sealing(services.secrets, ns, model.spec)
             document, had = patched(model.spec, body.spec), model.spec.source
-            return await read_spec(document, ns, services.models, seal, caller.principal, had, before)
+            return await read_spec(document, ns, services.checks, seal, caller.principal, had, before)
 
         if dry_run:
-            forecast = await services.models.forecast_update(ns, name, revise, caller.principal)
+            forecast = await services.forecasts.update(ns, name, revise, caller.principal)
             return answer(await forecast_out(services, forecast, caller.principal))
         caller = replace(caller, reason=body.reason)
         operation = await services.models.update(ns, name, revise, caller, acknowledge_restart=body.acknowledge_restart)
@@ -193,7 +193,7 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
     ) -> Response:  # fmt: skip
         """Where it does not fit it is `queued`, and its status says why."""
         if dry_run:
-            forecast = await services.models.forecast_start(ns, name, caller.principal)
+            forecast = await services.forecasts.start(ns, name, caller.principal)
             return answer(await forecast_out(services, forecast, caller.principal))
         body = body or schemas.StartModel()
         caller = replace(caller, reason=body.reason)
@@ -312,7 +312,7 @@ async def _stop_many(
     # It holds up the requests of all namespaces, so it is for those who may stop the models of all.
     urgent = body.all and mode is StopMode.FORCE and caller_of(request).may(Permission.OPERATE, EVERYWHERE)
     with precedence.first() if urgent else nullcontext():
-        stopped = await services.models.stop_many(namespace, body.names, body.labels, mode, body.timeout, caller)
+        stopped = await services.stop_many.stop(namespace, body.names, body.labels, mode, body.timeout, caller)
     return answer(schemas.Items[schemas.Stopped](items=[stopped_out(one) for one in stopped]), 202)
 
 

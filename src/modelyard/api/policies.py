@@ -23,7 +23,7 @@ from modelyard.api.context import (
     caller_of,
 )
 from modelyard.api.policy_shapes import explanation_out, override_out, policy_in, policy_out
-from modelyard.control.service import Caller
+from modelyard.control.caller import Caller
 from modelyard.domain.errors import InvalidRequest, Problem
 from modelyard.domain.policies import INSTALLATION, MAX_OVERRIDE, Policy
 

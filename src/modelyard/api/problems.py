@@ -113,7 +113,7 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     details = [ErrorDetails({**item, "loc": tuple(item["loc"][1:])}) for item in in_body]  # type: ignore[typeddict-item]
     # A patch is no whole spec: what is missing in it is not wrong.
     rest = None if request.method == "PATCH" else error.body
-    problems += await all_problems(rest, details, request.app.state.services.models)
+    problems += await all_problems(rest, details, request.app.state.services.checks)
     invalid = InvalidRequest(problems)
     return problem(request, 422, invalid.code, invalid.title, invalid.message, invalid.problems)
 

@@ -13,7 +13,7 @@ from modelyard.api import schemas
 from modelyard.api.answers import status_out
 from modelyard.api.context import CallerDep, Force, ModelName, Reason, Services, Timeout, ToOperate, accepted, answer
 from modelyard.api.ledgers import around
-from modelyard.control.service import Caller
+from modelyard.control.caller import Caller
 from modelyard.domain.model import Model, StopMode
 
 InstanceId = Annotated[str, Path(description="The instance's id.")]

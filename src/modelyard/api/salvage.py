@@ -18,7 +18,7 @@ from modelyard.api import schemas
 from modelyard.api.sealing import Seal, unsealed
 from modelyard.api.sources import with_source
 from modelyard.api.translate import field_problem, spec_in
-from modelyard.control.service import ModelService
+from modelyard.control.checks import SpecChecks
 from modelyard.domain.access import Principal
 from modelyard.domain.errors import InvalidRequest, Problem
 from modelyard.domain.names import name_problem
@@ -31,7 +31,7 @@ _ROUNDS = 5
 
 
 async def read_spec(
-    document: Mapping[str, Any], namespace: str, models: ModelService, seal: Seal, viewer: Principal | None,
+    document: Mapping[str, Any], namespace: str, checks: SpecChecks, seal: Seal, viewer: Principal | None,
     had: str | None, before: Spec | None = None,
 ) -> Spec:  # fmt: skip
     """The spec that ``document`` spells, with its secrets as ``seal`` makes them. Its source stands for what it means
@@ -44,21 +44,21 @@ async def read_spec(
     try:
         body = schemas.Spec.model_validate(document)
     except ValidationError as error:
-        raise InvalidRequest(await all_problems({"spec": document}, _under_spec(error), models)) from None
+        raise InvalidRequest(await all_problems({"spec": document}, _under_spec(error), checks)) from None
     made_of = before.artifact if before is not None else None
     artifact, problems = made_of, list[Problem]()
     if before is None or made_of is None or body.engine != before.engine:
-        body, artifact, problems = await with_source(body, namespace, models, viewer, had, made_of)
+        body, artifact, problems = await with_source(body, namespace, checks, viewer, had, made_of)
     spec, misspelt = spec_in(body, seal)
     spec, problems = replace(spec, artifact=artifact), problems + misspelt
     if problems:
         named = {p.path for p in problems}
-        problems += [p for p in await models.problems(spec) if p.path not in named]
+        problems += [p for p in await checks.problems(spec) if p.path not in named]
         raise InvalidRequest(problems)
     return spec
 
 
-async def all_problems(body: Any, errors: Iterable[ErrorDetails], models: ModelService) -> list[Problem]:
+async def all_problems(body: Any, errors: Iterable[ErrorDetails], checks: SpecChecks) -> list[Problem]:
     """``errors`` of ``body`` in our words, and what else is wrong with a model in it."""
     problems: dict[str, Problem] = {}
     wrong: list[Path] = []
@@ -67,7 +67,7 @@ async def all_problems(body: Any, errors: Iterable[ErrorDetails], models: ModelS
             problems.setdefault(problem.path, problem)
             wrong.append(path)
     if isinstance(body, dict) and () not in wrong:
-        for problem in await _further(body, wrong, models):
+        for problem in await _further(body, wrong, checks):
             problems.setdefault(problem.path, problem)
     return list(problems.values())
 
@@ -80,7 +80,7 @@ def _translated(error: ErrorDetails) -> list[tuple[Path, Problem]]:
     return [(path, field_problem(path, error["type"], error["msg"]))]
 
 
-async def _further(body: dict[str, Any], wrong: list[Path], models: ModelService) -> list[Problem]:
+async def _further(body: dict[str, Any], wrong: list[Path], checks: SpecChecks) -> list[Problem]:
     rest = copy.deepcopy(body)
     for path in wrong:
         _take_out(rest, path)
@@ -97,7 +97,7 @@ async def _further(body: dict[str, Any], wrong: list[Path], models: ModelService
                 problems += [p for _, p in _translated(detail)]
                 _take_out(rest, tuple(detail["loc"]))
             continue
-        return [*problems, *more, *await models.problems(spec)]
+        return [*problems, *more, *await checks.problems(spec)]
     return problems
 
 

@@ -103,7 +103,7 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
     ) -> Response:
         """For good. All that it has signed counts as unsigned at once; what runs of that goes on until it ends."""
         revoked = await services.signatures.revoke(ns, key, by(caller, reason))
-        stuck = await services.models.not_startable(ns)
+        stuck = await services.checks.not_startable(ns)
         return answer(schemas.RevokedKey(**_key_out(revoked).model_dump(), not_startable=stuck))
 
     @router.get("/policy", response_model=schemas.SignaturePolicy, summary="Whether signatures are required")
@@ -125,7 +125,7 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
 
 
 async def _policy_out(namespace: str, required: bool, services: Services) -> schemas.SignaturePolicy:
-    stuck = await services.models.not_startable(namespace) if required else []
+    stuck = await services.checks.not_startable(namespace) if required else []
     return schemas.SignaturePolicy(require_signature=required, not_startable=stuck)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from modelyard.api import schemas
-from modelyard.control.service import ModelService
+from modelyard.control.checks import SpecChecks
 from modelyard.domain.access import Principal
 from modelyard.domain.errors import InvalidRequest, Problem
 from modelyard.domain.spec import Artifact, Engine
 
 
 async def with_source(
-    body: schemas.Spec, namespace: str, models: ModelService, viewer: Principal | None,
+    body: schemas.Spec, namespace: str, checks: SpecChecks, viewer: Principal | None,
     had: str | None = None, made_of: Artifact | None = None,
 ) -> tuple[schemas.Spec, Artifact | None, list[Problem]]:  # fmt: skip
     """The request with the engine that its registered source tells, where it names none; what that source stands for
@@ -22,7 +22,7 @@ async def with_source(
     if source is not None and made_of is not None:
         source = f"{source.partition('@')[0]}@{made_of.version}"
     try:
-        resolved = await models.resolve(namespace, source, body.engine, None if body.source == had else viewer)
+        resolved = await checks.resolve(namespace, source, body.engine, None if body.source == had else viewer)
     except InvalidRequest as invalid:
         if body.engine is None:
             body = body.model_copy(update={"engine": Engine.MOCK, "options": {}})

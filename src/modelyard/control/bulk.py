@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from modelyard.control.bulk_ports import BulkStore
+from modelyard.control.caller import Caller
 from modelyard.control.forecast import Forecast
+from modelyard.control.forecasts import Forecasts
 from modelyard.control.holidays import calendar_problems
 from modelyard.control.ports import Idempotency, ModelQuery, Store
-from modelyard.control.service import Caller, ModelService
+from modelyard.control.service import ModelService
 from modelyard.domain import bulk, states
 from modelyard.domain.access import EVERYWHERE, Principal
 from modelyard.domain.bulk import MOST_ITEMS, Bulk, BulkAction, Counts, Item, ItemState, Order, Selection
@@ -59,10 +61,14 @@ class Prospect:
 class BulkService:
     """Requests on many models. ``on_change`` is told of each that is taken or cancelled."""
 
-    def __init__(self, store: Store, bulks: BulkStore, models: ModelService, clock: Clock, *, site: str = "") -> None:
+    def __init__(
+        self, store: Store, bulks: BulkStore, models: ModelService, forecasts: Forecasts, clock: Clock, *,
+        site: str = "",
+    ) -> None:  # fmt: skip
         self._store = store
         self._bulks = bulks
         self._models = models
+        self._forecasts = forecasts
         self._clock = clock
         self._site = site
         self.on_change: Callable[[], None] | None = None
@@ -225,7 +231,7 @@ class BulkService:
         does, message, forecast = True, "", None
         match order.action:
             case BulkAction.START:
-                forecast = await self._models.forecast_start(model.namespace, model.name, None)
+                forecast = await self._forecasts.start(model.namespace, model.name, None)
                 message = forecast.waiting.message if forecast.waiting else ""
             case BulkAction.STOP:
                 states.decide(state, Command.STOP)

@@ -17,9 +17,10 @@ from typing import Final, Protocol
 from modelyard import tasks
 from modelyard.control.bulk import ALREADY
 from modelyard.control.bulk_ports import BulkStore
+from modelyard.control.caller import Caller
 from modelyard.control.changes import ChangeFeed
 from modelyard.control.ports import Place, Sites, Store
-from modelyard.control.service import Caller, ModelService, replaced
+from modelyard.control.service import ModelService, replaced
 from modelyard.domain import bulk
 from modelyard.domain.access import Principal
 from modelyard.domain.bulk import Bulk, BulkAction, Counts, Item, ItemState, OnError, Order, ScheduleEdit

@@ -13,11 +13,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from modelyard.control.caller import Busy, Caller
 from modelyard.control.changes import ChangeFeed
 from modelyard.control.holidays import know, names_of
 from modelyard.control.ports import Store
 from modelyard.control.schedule_ports import ScheduleStore
-from modelyard.control.service import Busy, Caller, ModelService
+from modelyard.control.service import ModelService
 from modelyard.domain import scheduling
 from modelyard.domain.commands import Asked, Change, event_of
 from modelyard.domain.errors import InvalidRequest, ModelyardError, NotFound, Unavailable, VersionConflict

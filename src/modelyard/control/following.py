@@ -11,8 +11,9 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+from modelyard.control.caller import Caller
 from modelyard.control.ports import EventQuery, Sources, Store
-from modelyard.control.service import Caller, ModelService
+from modelyard.control.service import ModelService
 from modelyard.domain.commands import CANNOT_FOLLOW
 from modelyard.domain.errors import InvalidRequest, ModelyardError, Unavailable, VersionConflict
 from modelyard.domain.model import Model

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from modelyard.control.caller import Caller
 from modelyard.domain.commands import Change
 from modelyard.domain.model import Model
 from modelyard.domain.spec import Spec
-
-if TYPE_CHECKING:
-    from modelyard.control.service import Caller
 
 
 class Gate(Protocol):

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from modelyard.control.caller import Caller
 from modelyard.control.gate import Gate
 from modelyard.control.policy_ports import PolicyStore
 from modelyard.control.ports import ModelQuery, Sources, Store
@@ -44,9 +45,6 @@ from modelyard.domain.policies import (
 from modelyard.domain.spec import Spec
 from modelyard.domain.states import RunState, State
 from modelyard.domain.verdicts import Ruling, Standing, Verdict, decide, with_policy
-
-if TYPE_CHECKING:
-    from modelyard.control.service import Caller
 
 _PAGE: Final = 1000
 _CHANGES_SPEC: Final = (OperationKind.DEPLOY, OperationKind.UPDATE, OperationKind.ROLLBACK)

@@ -16,9 +16,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from modelyard.control.caller import Caller
 from modelyard.control.policy_ports import PolicyStore
 from modelyard.control.ports import OperationQuery, Store
-from modelyard.control.service import Caller, ModelService
+from modelyard.control.service import ModelService
 from modelyard.domain.commands import Asked, Change, event_of
 from modelyard.domain.enforcing import ACTION, WARNING, Due, StopOrder, Warned, closed, closed_by, due, runs
 from modelyard.domain.errors import EtagMismatch, InvalidRequest, ModelyardError, NotFound, Refused, Unavailable

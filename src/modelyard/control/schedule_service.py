@@ -9,11 +9,12 @@ from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from modelyard.control.caller import Busy, Caller
 from modelyard.control.changes import ChangeFeed
 from modelyard.control.holidays import calendar_problems, names_of
 from modelyard.control.ports import Idempotency
 from modelyard.control.schedule_ports import ScheduleStore
-from modelyard.control.service import Busy, Caller, ModelService
+from modelyard.control.service import ModelService
 from modelyard.domain import scheduling
 from modelyard.domain.access import Principal
 from modelyard.domain.commands import Asked, Change, event_of

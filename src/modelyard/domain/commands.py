@@ -229,6 +229,12 @@ def replaces(model: Model, spec: Spec) -> bool:
     return meant and needs_new_instances(model.target_spec, spec)
 
 
+def launches(model: Model, spec: Spec) -> bool:
+    """Whether the update launches anything: of a model that runs, a file that is gone meanwhile is no reason to
+    refuse a new description."""
+    return replaces(model, spec) or spec.base > model.spec.base
+
+
 def update_problems(model: Model, spec: Spec, *, acknowledge_restart: bool) -> list[Problem]:
     """What speaks against going from the model's spec to ``spec``, whatever its state."""
     found = []

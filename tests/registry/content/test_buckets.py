@@ -398,7 +398,7 @@ def test_a_damaged_identity_is_nobodys(store: Store, url: str, served: dict[str,
 
 def test_who_has_a_folder_does_without_the_library() -> None:
     program = (
-        "import sys, modelyard.app, modelyard.cli.contents\n"
+        "import sys, modelyard.app.plane, modelyard.cli.contents\n"
         "from modelyard.registry.content.locations import store_at\n"
         "store_at('file:///tmp')\n"
         "sys.exit('obstore' in sys.modules)"

@@ -21,6 +21,9 @@ from fastapi import FastAPI
 
 from bench.simulated import SilentGateway, SimulatedBackend
 from modelyard.access.callers import Callers
+from modelyard.access.secrets import SecretBox
+from modelyard.access.secrets import SecretBox
+from modelyard.access.sessions import Sessions
 from modelyard.api.app import create_app
 from modelyard.api.context import Services
 from modelyard.backends.port import Backend
@@ -34,8 +37,10 @@ from modelyard.control.forecasts import Forecasts
 from modelyard.control.outbox import Tally
 from modelyard.control.policies import PolicyDesk
 from modelyard.control.reconciler import Reconciler
+from modelyard.control.resealing import Resealing
 from modelyard.control.schedule_service import ScheduleService
 from modelyard.control.service import ModelService
+from modelyard.control.sign_ins import SignIns
 from modelyard.control.stop_many import StopMany
 from modelyard.control.traffic import TrafficBook
 from modelyard.domain import commands
@@ -106,7 +111,8 @@ async def serve(folder: Path) -> None:
     checks = SpecChecks(store, backends)
     policies = PolicyDesk(store.policies, store, now, shared=False)
     models = ModelService(store, feed, checks, now, site=SITE, gate=policies)
-    forecasts = Forecasts(store, models, checks, capacity, now, site=SITE, gate=policies)
+    forecasts = Forecasts(store, models, capacity, now, site=SITE)
+    box = SecretBox(lambda: (bytes(32),))
     services = Services(
         store=store, audit=store.audit, feed=feed, models=models, checks=checks, forecasts=forecasts,
         stop_many=StopMany(store, feed, models, store.bulks, now), policies=policies,
@@ -119,8 +125,12 @@ async def serve(folder: Path) -> None:
         alerts=cast(Any, None), secrets=cast(Any, None), traffic=TrafficBook(),
         signatures=cast(Any, None), objects=cast(Any, None), transfers=cast(Any, None),
         contents=Contents(storage, cache, storage.root.as_uri(), store.catalog, now),
-        callers=Callers(), tenants=cast(Any, None), absences=Absences(store, SITE),
-        doctor=Doctor(store, store, feed, backends, now, site=SITE),
+        callers=Callers(), sign_ins=SignIns(store.sign_ins, box, Sessions(box, secure=False, port=1), None, now),
+        tenants=cast(Any, None), absences=Absences(store, SITE),
+        doctor=Doctor(
+            store, store, feed, backends, now, site=SITE,
+            resealing=Resealing(store.sealed, SecretBox(lambda: (bytes(32),))),
+        ),
     )  # fmt: skip
     app = FastAPI()
 

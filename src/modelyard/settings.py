@@ -47,6 +47,7 @@ class Settings(BaseSettings):
     )
     token: str = Field(default="", description="The administrator token; empty: read from admin.token in the home.")
     max_body: int = Field(default=4 * 2**20, ge=1024, description="Bytes of a request body that the API accepts.")
+    dashboard: str = Field(default="", description="The folder that the dashboard is built in; empty: the package's.")
     grpc_port: int | None = Field(
         default=None, ge=0, le=65535, description="The port of the front door for gRPC, 0 for a free one; empty: none. "
         "Needs modelyard[grpc].",
@@ -105,6 +106,10 @@ class Settings(BaseSettings):
         default=None, gt=0, le=36_500, description="For how many days the record of who did what is kept; empty: for "
         "ever."
     )  # fmt: skip
+    ended_key_days: float = Field(
+        default=90, ge=0, le=36_500, description="For how many days API keys are still listed that were revoked or "
+        "have expired; the record of who did what keeps what they did.",
+    )  # fmt: skip
 
     oidc_issuer: str = Field(
         default="", description="The identity provider whose tokens are taken, exactly as it names itself; empty: none."
@@ -123,11 +128,24 @@ class Settings(BaseSettings):
         default="", description="What groups may: group=role@namespace with commas between them, @* for all namespaces."
     )
     oidc_leeway: float = Field(default=30.0, ge=0, le=300, description="Seconds by which clocks may differ.")
+    oidc_client_id: str = Field(
+        default="", description="What the identity provider knows this installation by, for people to sign in by it in "
+        "a browser; empty: they cannot.",
+    )  # fmt: skip
+    oidc_client_secret: str = Field(default="", description="The client's secret; empty: it is a public client.")
+    oidc_scopes: str = Field(
+        default="openid email profile", description="What is asked for at sign-in, with spaces between; openid must be "
+        "among it.",
+    )  # fmt: skip
 
     tls_cert: str = Field(
         default="", description="The front door's certificate with its chain, in a PEM file; empty: no TLS."
     )
     tls_key: str = Field(default="", description="The certificate's key, in a PEM file without a password.")
+    public_url: str = Field(
+        default="", description="What browsers call this installation by where that is another URL than its own: "
+        "behind a proxy, say. Scheme and host, such as https://models.example.",
+    )  # fmt: skip
     cors_origins: str = Field(
         default="", description="Web origins whose pages may call, such as https://app.example, with commas between "
         "them; empty: none.",
@@ -163,6 +181,28 @@ class Settings(BaseSettings):
             raise ValueError(f"{url!r} is no https:// URL (http:// is for this machine alone).")
         return url
 
+    @field_validator("oidc_client_id", "oidc_client_secret")
+    @classmethod
+    def _printable(cls, text: str) -> str:
+        if not text.isascii() or not text.strip().isprintable():
+            raise ValueError("a client's id and secret are printable ASCII.")
+        return text.strip()
+
+    @field_validator("oidc_scopes")
+    @classmethod
+    def _with_openid(cls, scopes: str) -> str:
+        if "openid" not in scopes.split():
+            raise ValueError(f"{scopes[:200]!r} is without openid: then there is no ID token to sign in by.")
+        return scopes
+
+    @field_validator("public_url")
+    @classmethod
+    def _origin(cls, url: str) -> str:
+        url = url.strip().rstrip("/").lower()
+        if url and (_ORIGIN.fullmatch(url) is None or not url.startswith(("https://", "http://"))):
+            raise ValueError(f"{url!r} is no URL of scheme and host, such as https://models.example.")
+        return url
+
     @field_validator("oidc_algorithms")
     @classmethod
     def _public_keys(cls, names: str) -> str:
@@ -194,11 +234,13 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _whole(self) -> Settings:
-        if self.oidc_issuer and not self.oidc_audience.strip(", "):
+        if self.oidc_issuer and not (self.oidc_audience.strip(", ") or self.oidc_client_id):
             raise ValueError(
-                "With MODELYARD_OIDC_ISSUER set MODELYARD_OIDC_AUDIENCE as well: without it tokens that the issuer "
-                "made for other programs would be taken."
+                "With MODELYARD_OIDC_ISSUER set MODELYARD_OIDC_AUDIENCE or MODELYARD_OIDC_CLIENT_ID as well: without "
+                "them tokens that the issuer made for other programs would be taken."
             )
+        if self.oidc_client_id and not self.oidc_issuer:
+            raise ValueError("MODELYARD_OIDC_CLIENT_ID is of no use without MODELYARD_OIDC_ISSUER: set both.")
         if bool(self.tls_cert) != bool(self.tls_key):
             raise ValueError("MODELYARD_TLS_CERT and MODELYARD_TLS_KEY belong together: set both or none.")
         return self
@@ -405,6 +447,11 @@ class Settings(BaseSettings):
     def url(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self.tls_cert else 'http'}://{host}:{self.port}"
+
+    @property
+    def address(self) -> str:
+        """What browsers call it by."""
+        return self.public_url or self.url
 
 
 def _hosts(text: str) -> frozenset[str]:

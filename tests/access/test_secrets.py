@@ -110,3 +110,19 @@ def test_keys_are_given_as_hex_or_base64_and_errors_do_not_repeat_them(tmp_path)
     (tmp_path / "k").write_text("nonsense")
     with pytest.raises(SecretLost, match="key 1 is not 32 bytes"):
         box_of(tmp_path / "k").seal("team", "TOKEN", VALUE)
+
+
+@given(st.binary(max_size=100), st.binary(max_size=100))
+def test_what_was_seen_before_is_known_again_by_the_same_keys_only(content, another):
+    (mine,) = box(KEY).fingerprints(content)
+    assert box(OTHER, KEY).fingerprints(content)[1] == mine
+    assert box(OTHER).fingerprints(content)[0].partition(".")[0] != mine.partition(".")[0]
+    assert (box(KEY).fingerprints(another) == (mine,)) == (another == content)
+
+
+def test_without_keys_what_was_seen_is_known_again_while_the_process_lives(tmp_path):
+    damaged = tmp_path / "secrets.key"
+    damaged.write_text("no key")
+    assert (
+        box_of(damaged).fingerprints(b"x") == box_of(damaged).fingerprints(b"x") != box_of(damaged).fingerprints(b"y")
+    )

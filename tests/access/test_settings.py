@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from modelyard.access.configuring import members_of, tokens_of
+from modelyard.access.configuring import members_of, provider_of, tokens_of
 from modelyard.access.members import Member, MemberKind
 from modelyard.domain.access import EVERYWHERE, Role
 from modelyard.settings import Settings
@@ -26,6 +26,11 @@ ISSUER = {"oidc_issuer": "https://id.example/realms/x", "oidc_audience": "modely
         ({"cors_origins": "*"}, "web origin"),
         ({"cors_origins": "https://app.example/path"}, "web origin"),
         ({"secrets_key": "too-short"}, "32 bytes"),
+        ({"oidc_client_id": "dashboard"}, "MODELYARD_OIDC_ISSUER"),
+        ({**ISSUER, "oidc_client_id": "a\nb"}, "printable"),
+        ({**ISSUER, "oidc_scopes": "email"}, "without openid"),
+        ({"public_url": "https://yard.example/path"}, "scheme and host"),
+        ({"public_url": "ftp://yard.example"}, "scheme and host"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(tmp_path, wrong, said):
@@ -34,6 +39,15 @@ def test_what_cannot_be_meant_is_refused(tmp_path, wrong, said):
     assert said in str(error.value)
     # The log of a process that cannot start is no place for what was set.
     assert "too-short" not in str(error.value)
+
+
+def test_tokens_for_the_client_that_people_sign_in_by_are_taken(tmp_path):
+    client = {"oidc_issuer": ISSUER["oidc_issuer"], "oidc_client_id": "dashboard"}
+    for settings, audiences in ((client, {"dashboard"}), ({**ISSUER, **client}, {"modelyard", "dashboard"})):
+        tokens = tokens_of(Settings(home=tmp_path, **settings))
+        assert tokens is not None
+        assert tokens._rules.audiences == audiences
+    assert provider_of(Settings(home=tmp_path, **ISSUER)) is None
 
 
 def test_groups_are_members_by_the_settings(tmp_path):

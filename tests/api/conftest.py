@@ -20,6 +20,7 @@ from modelyard.api.app import create_app
 from modelyard.api.context import Services
 from modelyard.app.plane import control_plane
 from modelyard.settings import Settings
+from tests.store.templates import prepare
 
 TOKEN = "token-of-the-tests"
 
@@ -115,6 +116,7 @@ async def gpus() -> AsyncIterator[Api]:
 @asynccontextmanager
 async def in_a_home(**more: Any) -> AsyncIterator[Api]:
     home = Path(tempfile.mkdtemp(prefix="my-", dir="/tmp"))
+    prepare(f"sqlite:///{home}/state.db")
     try:
         async with serving(home, **more) as found:
             yield found

@@ -80,6 +80,69 @@ async def test_a_model_that_cannot_start_is_told_of_and_so_is_its_end(told: Api)
         assert secret not in str(listed) + str(await told.get("/webhooks"))
 
 
+async def test_a_start_that_fails_is_told_of_until_the_model_starts(told: Api) -> None:
+    folder, away = told.home / "model", told.home / "away"
+    folder.mkdir()
+    (folder / "model.py").write_text(
+        "class Model:\n    def load(self, folder): pass\n    def predict(self, inputs): return inputs\n"
+    )
+    await told.deploy("pat", {"engine": "python", "source": f"file://{folder}"})
+    await told.wait(await told.post("/models/pat/stop"))
+    folder.rename(away)
+    await told.wait(await told.post("/models/pat/start"))
+    [alert] = (await until(told, "/alerts?state=firing", lambda page: page["items"]))["items"]
+    assert (alert["kind"], alert["model"]) == ("start_failed", "pat")
+    assert "modelyard logs pat -n default" in alert["annotations"]["action"]
+    # Another that fails is no end and no news.
+    await told.wait(await told.post("/models/pat/start"))
+    away.rename(folder)
+    await told.wait(await told.post("/models/pat/start"))
+    await until(told, f"/alerts/{alert['fingerprint']}", lambda found: found["state"] == "resolved")
+    assert [each["id"] for each in (await told.get("/alerts"))["items"]] == [alert["id"]]
+
+
+async def test_memory_queue_time_and_what_policies_do_are_told_of_as_they_really_are(gpus: Api) -> None:
+    http, rules = gpus.http, "/api/v1/alert-rules"
+    own = {"resources": {"gpus": 2, "memory": "1Gi"}, "engine": "mock"}
+    await gpus.deploy("holder", own)
+    await gpus.post("/models", {"name": "waiter", "spec": own})
+    await http.put(f"{rules}/policies", json={"kind": "policy_action", "names": ["late"]})
+    policy = {"rules": {"caps": {"gpus": 1}}, "mode": "warn"}
+    assert (await http.put("/api/v1/policies/small", json=policy)).status_code == 201
+    await gpus.post("/models", {"name": "late", "spec": own})
+    usual = {"memory": {"threshold": 0.001, "lasting": "0s", "keep": "0s", "names": ["holder"]},
+             "queue_time": {"threshold": 0.01, "names": ["waiter"]}}  # fmt: skip
+    wanted = {("memory", "holder"), ("queue_time", "waiter"), ("policy_action", "late")}
+    async with asyncio.timeout(PATIENCE):
+        while wanted != {(a["kind"], a["model"]) for a in (await gpus.get("/alerts?state=firing"))["items"]}:
+            # A rule that is set has it looked at: nobody waits for the next time.
+            for kind, more in usual.items():
+                await http.put(f"{rules}/{kind.replace('_', '-')}", json={"kind": kind, **more})
+            await asyncio.sleep(0.05)
+    await gpus.post("/models/holder/stop")
+    await until(gpus, "/alerts?state=firing", lambda page: [a["kind"] for a in page["items"]] == ["policy_action"])
+
+
+async def test_the_path_of_a_webhooks_url_is_nowhere_to_be_read(told: Api) -> None:
+    http, url = told.http, "/api/v1/webhooks/chat"
+    made = await http.put(url, json={"url": "http://127.0.0.1:9/services/pathsecret", "kinds": ["latency"]})
+    assert made.json()["url"] == "http://127.0.0.1:9/(hidden)"
+    refused = [
+        await http.put(url, json={"url": f"http://169.254.169.254/{'pathsecret' * many}"}) for many in (1, 500)
+    ]  # fmt: skip
+    # What was got is set as it is, with the URL as it was shown, or without.
+    kinds = [await http.put(url, json={"url": made.json()["url"]}), await http.put(url, json={"kinds": ["memory"]})]
+    assert [(answer.status_code, answer.json()["kinds"]) for answer in kinds] == [(200, []), (200, ["memory"])]
+    new = await http.put("/api/v1/webhooks/other", json={})
+    assert [(e["path"], e["code"]) for e in new.json()["errors"]] == [("url", "required")]
+    await told.post("/webhooks/chat/test")
+    tried = await until(told, "/webhooks/chat/deliveries", lambda page: page["items"][0]["attempts"])
+    entries = await told.get("/audit?page_size=100")
+    assert "webhooks" in str(entries)
+    said = [made.text, *(answer.text for answer in (*refused, *kinds)), tried, entries, await told.get("/webhooks")]
+    assert "pathsecret" not in str(said)
+
+
 async def test_both_clients_set_rules_webhooks_and_silences(told: Api) -> None:
     transport = told.http._transport
     async with AsyncModelyard("http://test", token=TOKEN, transport=transport) as yard:

@@ -48,6 +48,27 @@ async def test_one_operation_lists_what_became_of_each_model(api: Api) -> None:
     assert (await api.state("m000"), await api.state("m002")) == ("running", "stopped")
 
 
+async def test_a_dry_run_asks_the_policies_and_says_what_they_would_refuse(api: Api) -> None:
+    await api.deploy("runs")
+    await _create(api, 1)
+    for name, rules in (("keep", {"protected": True}), ("small", {"caps": {"cpu": 0.5}})):
+        assert (await api.http.put(f"/api/v1/policies/{name}", json={"rules": rules})).status_code == 201
+    for action, refused in (
+        ("start", {"m000": "small"}),
+        ("restart", {"runs": "small"}),
+        ("stop", {"runs": "keep"}),
+        ("delete", {"runs": "keep", "m000": "keep"}),
+    ):
+        body = {"action": action, "models": list(refused)}
+        forecast = (await api.post("/bulk", {**body, "dry_run": True})).json()["items"]
+        items = (await api.wait(await api.post("/bulk", body)))["items"]
+        assert [one["error"] for one in forecast] == [one["error"] for one in items], "as it then comes"
+        for one in forecast:
+            assert one["error"]["code"] == "policy"
+            assert one["error"]["detail"].startswith(f"Policy {refused[one['model']]} of the installation ")
+    assert (await api.state("runs"), await api.state("m000")) == ("running", "stopped")
+
+
 async def test_what_waits_is_cancelled(api: Api) -> None:
     await _create(api, 3, options={"load_ms": 3000})
     taken = await api.post("/bulk", {"action": "start", "all": True, "concurrency": 1})

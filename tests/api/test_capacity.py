@@ -84,6 +84,23 @@ async def test_a_dry_run_of_what_is_wrong_or_not_allowed_says_so(gpus: Api) -> N
     assert (running.status_code, running.json()["code"]) == (409, "already_running")
 
 
+async def test_memory_that_nothing_bounds_does_not_slip_through_a_quota_of_memory(api: Api) -> None:
+    await api.post("/namespaces", {"name": "team"})
+    models = "/namespaces/team/models"
+    for name, desired in (("runs", "running"), ("rests", "stopped")):
+        await api.wait(await api.post(models, {"name": name, "spec": {"engine": "mock"}, "desired": desired}))
+    await api.patch("/namespaces/team", {"quota": {"memory": "8Gi"}})
+    refused = await api.post(models, {"name": "new", "spec": {"engine": "mock"}})
+    assert [(e["path"], e["code"]) for e in refused.json()["errors"]] == [("spec.resources.memory", "required")]
+    started = await api.post(f"{models}/rests/start")
+    assert (started.status_code, started.json()["code"]) == (409, "memory_required")
+    assert "set resources.memory" in started.json()["detail"]
+    assert (await api.patch(f"{models}/runs", {"spec": {"labels": {"team": "a"}}})).status_code in (200, 202)
+    assert (await api.get(f"{models}/runs/status"))["state"] == "running", "what runs goes on"
+    await api.wait(await api.patch(f"{models}/rests", {"spec": {"resources": {"memory": "512Mi"}}}))
+    assert (await api.wait(await api.post(f"{models}/rests/start")))["state"] == "succeeded"
+
+
 async def test_a_quota_bounds_what_a_namespace_holds_and_is_shown_beside_it(gpus: Api) -> None:
     made = await gpus.post("/namespaces", {"name": "vision", "quota": {"gpus": 1, "memory": "8Gi"}})
     assert made.json()["quota"] == {"cpu": None, "memory": "8Gi", "gpus": 1}
@@ -92,10 +109,11 @@ async def test_a_quota_bounds_what_a_namespace_holds_and_is_shown_beside_it(gpus
     shown = await gpus.get("/namespaces/vision")
     assert shown["usage"] == {"cpu": 0.0, "memory": "512Mi", "gpus": 1}
     assert [n["usage"]["gpus"] for n in (await gpus.get("/namespaces"))["items"]] == [0, 1]
-    too_large = await gpus.post("/namespaces/vision/models", {"name": "b", "spec": TWO})
+    two = {"engine": "mock", "resources": {"gpus": 2, "memory": "512Mi"}}
+    too_large = await gpus.post("/namespaces/vision/models", {"name": "b", "spec": two})
     assert {(e["path"], e["code"]) for e in too_large.json()["errors"]} == {("spec.resources.gpus", "exceeds_quota")}
     forecast = await gpus.http.post(
-        "/api/v1/namespaces/vision/models", json={"name": "c", "spec": ONE}, params={"dry_run": True}
+        "/api/v1/namespaces/vision/models", json={**body, "name": "c"}, params={"dry_run": True}
     )
     assert forecast.json()["waiting"]["reason"] == "QuotaExceeded"
     changed = await gpus.patch("/namespaces/vision", {"quota": {"gpus": None, "cpu": 2}})

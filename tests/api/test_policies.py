@@ -35,7 +35,7 @@ async def test_a_window_stops_what_runs_and_says_so_to_whoever_starts_or_calls_i
     await api.deploy("digits")
     set_ = await put(api, "/policies/maintenance", {"rules": {"shutdown": closed_now()}, "reason": "costs"})
     assert set_.status_code == 201, set_.text
-    assert set_.headers["etag"] == '"1"'
+    assert set_.headers["etag"] == f'"{set_.json()["version"]}"'
     stopped = await api.until("digits", lambda s: s["state"] == "stopped", "the window stops it")
     assert stopped["last_transition"]["actor"] == "policy:maintenance"
     ready = next(c for c in stopped["conditions"] if c["type"] == "Ready")
@@ -69,7 +69,9 @@ async def test_policies_of_a_namespace_are_kept_with_their_versions(api: Api) ->
     assert made.json()["rules"]["idle_after"] == "1800s"
     round_trip = {k: made.json()[k] for k in ("description", "selector", "mode", "rules")}
     again = await put(api, path, round_trip)
-    assert (again.status_code, again.json()["version"]) == (200, 1), "what is shown can be sent back"
+    assert (again.status_code, again.json()["version"]) == (200, made.json()["version"]), (
+        "what is shown can be sent back"
+    )
     stale = await put(api, path, {**body, "mode": "enforce"}, **{"If-Match": '"7"'})
     assert stale.status_code == 412
     taken = await put(api, "/policies/caps", body)
@@ -115,6 +117,44 @@ async def test_a_protected_model_is_stopped_with_an_override_and_a_reason(api: A
     await api.wait(deleted)
 
 
+async def test_only_who_may_override_a_policy_relabels_a_model_out_of_it(api: Api) -> None:
+    spec = {"engine": "mock", "labels": {"team": "a"}}
+    await api.deploy("digits", spec, desired="stopped")
+    batch = {"engine": "mock", "labels": {"team": "a", "tier": "batch"}}
+    await api.wait(await api.patch("/models/digits", {"spec": batch}))
+    await put(api, "/policies/batch", {"selector": {"labels": {"tier": "batch"}}, "rules": {"max_run_time": "12h"}})
+    key = (await api.post("/namespaces/default/keys", {"name": "k", "role": "editor"})).json()["secret"]
+    editor = {"Authorization": f"Bearer {key}"}
+    path = f"{API}/models/digits"
+    relabel = {"spec": {"labels": {"tier": None}}}
+    for ask in (
+        api.http.patch(path, json=relabel, headers=editor),
+        api.http.patch(path, json=relabel, headers=editor, params={"dry_run": True}),
+        api.http.put(path, json={"spec": spec}, headers=editor),
+        api.http.post(f"{path}/rollback", json={"generation": 1}, headers=editor),
+    ):
+        refused = await ask
+        assert refused.status_code == 422, refused.text
+        assert [(e["path"], e["code"]) for e in refused.json()["errors"]] == [("spec.labels", "policy")]
+        assert "Policy batch of the installation is for digits by its labels" in refused.text
+    many = {"action": "label", "models": ["digits"], "labels": {"tier": None}}
+    forecast = await api.http.post(f"{API}/bulk", json={**many, "dry_run": True}, headers=editor)
+    taken = await api.wait(await api.http.post(f"{API}/bulk", json=many, headers=editor))
+    for item in (*forecast.json()["items"], *taken["items"]):
+        assert item["error"]["code"] == "invalid_request"
+        assert "Policy batch of the installation is for digits by its labels" in item["error"]["detail"]
+    other = await api.http.patch(path, json={"spec": {"labels": {"team": "b"}}}, headers=editor)
+    assert other.status_code in (200, 202), "labels that it does not select by are free"
+
+    await put(api, "/models/digits/overrides/batch", {"reason": "it moves", "expires": "1h"})
+    assert (await api.http.patch(path, json=relabel, headers=editor, params={"dry_run": True})).status_code == 200
+    await api.http.delete(f"{path}/overrides/batch")
+    assert (await api.patch("/models/digits", relabel)).status_code in (200, 202), "an administrator's own change"
+    events = (await api.get("/models/digits/events"))["items"]
+    (told,) = [event for event in events if event["type"] == "PolicyOverridden"]
+    assert told["message"] == "Policy batch is no longer for it: its labels were changed."
+
+
 async def test_to_cancel_the_start_of_a_protected_model_is_to_stop_it(api: Api) -> None:
     await put(api, "/policies/keep", {"rules": {"protected": True}})
     spec = {"engine": "mock", "options": {"load_ms": 30000}}
@@ -158,6 +198,8 @@ async def test_a_preview_says_whom_a_policy_would_touch_and_changes_nothing(api:
     assert cat["name"] == "cat"
     assert {r["rule"] for r in cat["rulings"]} == {"shutdown", "max_run_time", "caps.cpu"}
     assert cat["closed_until"] is not None
+    assert cat["stops_at"] is not None
+    assert next(r["value"] for r in cat["rulings"] if r["rule"] == "max_run_time") == "1h"
     assert cat["stops_because"].startswith("Shut down by policy nights until")
     assert [f["rule"] for f in cat["findings"]] == ["caps.cpu"]
     assert (await api.get("/policies"))["items"] == []

@@ -48,6 +48,23 @@ async def test_all_errors_come_at_once_with_their_paths(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (None, "without a Content-Type"),
+        ("text/plain", "as 'text/plain'"),
+        ("application/x-www-form-urlencoded", "as 'application/x-www-form-urlencoded'"),
+    ],
+)
+async def test_a_body_that_does_not_say_that_it_is_json_is_told_to(api: Api, given: str | None, said: str) -> None:
+    body = b'{"name": "m", "spec": {"engine": "mock"}}'
+    headers = {"Content-Type": given} if given else {}
+    answer = await api.http.request("POST", "/api/v1/models", content=body, headers=headers)
+    assert answer.status_code == 415
+    assert answer.json()["code"] == "unsupported_media_type"
+    assert answer.json()["detail"].startswith(f"The body was sent {said}. Send JSON")
+
+
+@pytest.mark.parametrize(
     ("content", "status", "code"),
     [
         (b'{"name": "m", "spec": {', 400, "invalid_json"),

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import httpx2
+import pytest
 import sqlalchemy as sa
 
+from modelyard.control import holidays
 from modelyard.domain.commands import Change
 from modelyard.domain.schedules import ScheduledAction
 from modelyard.domain.scheduling import ScheduleChange
@@ -40,14 +44,15 @@ async def test_a_schedule_is_saved_shown_guarded_and_removed(api: Api) -> None:
     assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
     assert missing.json()["detail"] == "Model 'm' has no schedule. Save one with PUT."
     saved = await put(api, OFFICE)
-    assert (saved.status_code, saved.headers["etag"]) == (200, '"1"')
-    again = await put(api, {**OFFICE, "enabled": False}, **{"If-Match": '"1"'})
-    assert (again.json()["version"], again.json()["enabled"]) == (2, False)
-    stale = await put(api, OFFICE, **{"If-Match": '"1"'})
+    first = saved.json()["version"]
+    assert (saved.status_code, saved.headers["etag"]) == (200, f'"{first}"')
+    again = await put(api, {**OFFICE, "enabled": False}, **{"If-Match": f'"{first}"'})
+    assert (again.json()["version"], again.json()["enabled"]) == (first + 1, False)
+    stale = await put(api, OFFICE, **{"If-Match": f'"{first}"'})
     assert stale.status_code == 412
     enabled = await api.post(f"{SCHEDULE}/enable", **{"Idempotency-Key": "once"})
     repeated = await api.post(f"{SCHEDULE}/enable", **{"Idempotency-Key": "once"})
-    assert (enabled.json()["version"], repeated.json()["version"]) == (3, 3)
+    assert (enabled.json()["version"], repeated.json()["version"]) == (first + 2, first + 2)
     shown = await api.get("/namespaces/default/models/m/schedule")
     assert (shown["recurring"], shown["daily"], shown["last_update"]["by"]) == (OFFICE["recurring"], {}, "admin")
     assert await api.state("m") == "stopped"
@@ -79,7 +84,8 @@ async def test_what_was_answered_can_be_saved_again_with_all_that_is_special(api
         "date": None, "from": "2030-12-24", "to": "2030-12-31", "window": None, "note": "Closed"
     }  # fmt: skip
     sent = {key: shown[key] for key in (*body, "enabled")}
-    assert {**(await put(api, sent)).json(), "version": 1, "last_update": None} == {**shown, "last_update": None}
+    again = (await put(api, sent)).json()
+    assert {**again, "version": shown["version"], "last_update": None} == {**shown, "last_update": None}
 
 
 async def test_everything_that_is_wrong_is_said_at_once(api: Api) -> None:
@@ -136,6 +142,31 @@ async def test_what_comes_is_told_in_local_time_and_utc_with_what_is_special(api
     assert calendar.headers["content-type"].startswith("text/calendar")
     assert calendar.text.startswith("BEGIN:VCALENDAR\r\n")
     assert "default/m runs" in calendar.text
+
+
+async def test_a_year_of_a_schedule_is_worked_out_beside_the_event_loop(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await api.deploy("m", desired="stopped")
+    first = datetime.now(UTC).date()
+    special = {"window": {"start": "09:00", "stop": "12:00"}, "note": "Special"}
+    days = [{"date": (first + timedelta(days=2 * number)).isoformat(), **special} for number in range(366)]
+    saved = await put(api, {**OFFICE, "exceptions": days, "holidays": {"country": "DE", "subdivision": "BE"}})
+    assert saved.status_code == 200, saved.text
+    asked, year = set[int](), holidays._year
+
+    def noted(country: str, subdivision: str, number: int) -> Mapping[date, str]:
+        asked.add(threading.get_ident())
+        return year(country, subdivision, number)
+
+    monkeypatch.setattr(holidays, "_year", noted)
+    coming = await api.get(f"{SCHEDULE}/preview?days=366")
+    noon = [one for one in coming["actions"] if one["local"][11:16] == "12:00"]
+    assert len(noon) in (183, 184), "every other day is special"
+    calendar = (await api.http.get(f"/api/v1{SCHEDULE}.ics")).text
+    assert calendar.count("DESCRIPTION:Special") >= 182
+    assert asked
+    assert threading.get_ident() not in asked
 
 
 async def test_an_extension_is_taken_shown_and_taken_back(api: Api) -> None:

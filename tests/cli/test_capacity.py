@@ -79,13 +79,13 @@ def test_several_models_are_stopped_by_one_command_and_each_result_is_told(gpus:
 
 def test_a_namespace_has_a_quota_that_is_shown_with_what_is_held_of_it(gpus: Yard) -> None:
     gpus.ok("namespace", "create", "vision", "--gpus", "1", "--memory", "8Gi", "--description", "eyes")
-    deploy(gpus, "eye", 1, "-n", "vision")
-    assert re.search(r"vision +1 of 1 +0 of 8\.0 GiB +0 +eyes\n", gpus.ok("namespace", "list"))
-    refused = gpus.run("deploy", "eyes", "-n", "vision", "--engine", "mock", "--gpus", "2")
+    deploy(gpus, "eye", 1, "-n", "vision", "--memory", "1Gi")
+    assert re.search(r"vision +1 of 1 +1 GiB of 8 GiB +0 +eyes\n", gpus.ok("namespace", "list"))
+    refused = gpus.run("deploy", "eyes", "-n", "vision", "--engine", "mock", "--gpus", "2", "--memory", "1Gi")
     assert refused.returncode == 7
-    assert "spec.resources.gpus  One instance needs more than the whole quota" in refused.stderr
+    assert "--gpus  One instance needs more than the whole quota" in refused.stderr
     assert re.search(
-        r"vision +1 +0 of 8\.0 GiB +0 of 2 ", gpus.ok("namespace", "set", "vision", "--gpus", "none", "--cpu", "2")
+        r"vision +1 +1 GiB of 8 GiB +0 of 2 ", gpus.ok("namespace", "set", "vision", "--gpus", "none", "--cpu", "2")
     )
     assert gpus.run("namespace", "set", "vision").returncode == 2
     assert gpus.run("namespace", "set", "vision", "--gpus", "many").returncode == 2

@@ -12,6 +12,7 @@ name: cli-keep
 selector: {models: [cli-kept]}
 rules:
   protected: true
+  max_run_time: 2h
   shutdown:
     timezone: UTC
     windows: [{from: "friday 20:00", to: "monday 06:00"}]
@@ -22,12 +23,18 @@ def test_a_policy_is_previewed_set_explained_overridden_and_deleted(yard: Yard, 
     file = tmp_path / "keep.yaml"
     file.write_text(POLICY)
     yard.ok("deploy", "cli-kept", "--engine", "mock", "--stopped")
-    assert "1 model(s) selected" in yard.ok("policy", "preview", "-f", str(file))
+    assert "1 model(s) selected, 0 with a stop to come" in yard.ok("policy", "preview", "-f", str(file))
     yard.ok("policy", "set", "-f", str(file), "--reason", "it is ours")
+    listed = yard.ok("policy", "list")
+    assert "models cli-kept" in listed
+    assert "shutdown, max_run_time, protected" in listed
     shown = yard.ok("policy", "show", "cli-keep")
     assert "from: friday 20:00" in shown
+    assert "max_run_time: 2h" in shown
     explained = json.loads(yard.ok("policy", "explain", "cli-kept", "-o", "json"))
-    assert {r["rule"]: r["standing"] for r in explained["rulings"]} == {"shutdown": "shielded", "protected": "in_force"}
+    assert {r["rule"]: r["standing"] for r in explained["rulings"]} == {
+        "shutdown": "shielded", "max_run_time": "shielded", "protected": "in_force",
+    }  # fmt: skip
     refused = yard.run("delete", "cli-kept", "--yes")
     assert refused.returncode != 0
     assert "--override" in refused.stderr

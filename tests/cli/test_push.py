@@ -103,7 +103,7 @@ def test_what_there_is_no_version_of_is_refused_where_it_is_written(yard: Yard, 
     pushed(yard, tmp_path, "single", v1_0_0=1)
     refused = yard.run("deploy", "nothing", "single@^2")
     assert refused.returncode == 7
-    assert "spec.source  There is no single@^2: the latest version is 1.0.0." in refused.stderr
+    assert "  SOURCE  There is no single@^2: the latest version is 1.0.0." in refused.stderr
     (tmp_path / "m.pkl").write_bytes(pickle.dumps({}))
     risky = yard.run("deploy", "nothing", str(tmp_path / "m.pkl"), "--engine", "sklearn")
     assert (risky.returncode, "With --trusted you vouch" in risky.stderr) == (7, True)

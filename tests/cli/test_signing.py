@@ -73,7 +73,7 @@ def test_what_is_required_is_said_where_it_is_missing_and_what_was_revoked_is_wo
     assert (both.returncode, "Give --on or --off, not both" in both.stderr) == (2, True)
     assert "served from signed versions only" in yard.ok("keys", "require", "--on", *here)
     refused = yard.run("deploy", "served", "strict@1.0.0", *here)
-    assert (refused.returncode, "spec.source  strict@1.0.0 is not signed" in refused.stderr) == (7, True)
+    assert (refused.returncode, "  SOURCE  strict@1.0.0 is not signed" in refused.stderr) == (7, True)
     yard.ok("sign", "strict", "--key", str(private), *here)
     yard.ok("deploy", "served", "strict@1.0.0", *here)
     revoked = yard.ok("keys", "revoke", "release", "--reason", "stolen", *here)

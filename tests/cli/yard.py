@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.supervisor.processes import Identity, instance_processes, recorded
+from tests.cli import forking
 
 COMMAND = [sys.executable, "-m", "modelyard.cli.main"]
 
@@ -61,10 +62,7 @@ class Yard:
 
     def run(self, *arguments: str, stdin: str | None = None, **env: str) -> subprocess.CompletedProcess[str]:
         """One command, to its end."""
-        return subprocess.run(
-            [*COMMAND, *arguments], env={**self.env, **env}, input=stdin or "", text=True, capture_output=True,
-            timeout=90, check=False,
-        )  # fmt: skip
+        return forking.run([*arguments], {**self.env, **env}, stdin or "", timeout=90)
 
     def ok(self, *arguments: str, stdin: str | None = None) -> str:
         """The output of a command that must succeed."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
 
 from modelyard.control.holidays import calendar_problems, names_of
-from modelyard.domain.occurrences import preview
+from modelyard.domain.occurrences import occurrences
 from modelyard.domain.schedules import HolidayCalendar, Schedule, ScheduleKind, Window
 
 
@@ -26,7 +26,8 @@ def test_a_schedule_rests_on_a_holiday() -> None:
         kind=ScheduleKind.RECURRING, timezone="America/New_York", recurring=Window(time(8), time(20)),
         holidays=HolidayCalendar("US"),
     )  # fmt: skip
-    found = preview(schedule, datetime(2026, 11, 25, tzinfo=UTC), 4, names_of(schedule.holidays))
+    now = datetime(2026, 11, 25, tzinfo=UTC)
+    found = occurrences(schedule, now, now + timedelta(days=4), names_of(schedule.holidays))
     assert sorted({o.wall.day for o in found}) == [24, 25, 27, 28], "the 26th is Thanksgiving"
 
 

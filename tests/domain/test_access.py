@@ -44,6 +44,15 @@ def test_a_grant_allows_what_its_role_may_in_its_namespace_only(role: Role, perm
     assert caller.namespaces() == {"vision"}
 
 
+@pytest.mark.parametrize("namespace", ["a", EVERYWHERE])
+@pytest.mark.parametrize("models", [(), ("m-*",)])
+@pytest.mark.parametrize("role", Role)
+def test_a_grant_tells_just_what_it_allows(role: Role, namespace: str, models: tuple[str, ...]) -> None:
+    grant = Grant(namespace, role, models)
+    holder = Principal(name="x", kind=PrincipalKind.KEY, grants=(grant,))
+    assert grant.permissions == tuple(p for p in Permission if holder.may(p, "a", "m-1"))
+
+
 def test_only_administrators_of_everywhere_oversee_the_installation() -> None:
     assert administrator("admin").may(Permission.OVERSEE, "vision")
     assert administrator("admin").namespaces() is None

@@ -41,10 +41,10 @@ class Watched:
         self.open: Mapping[str, Alert] = {}
         self.now = NOW
 
-    def after(self, seconds: float, *facts: Fact, only: set[str] | None = None) -> list[tuple[str, str]]:
+    def after(self, seconds: float, *facts: Fact) -> list[tuple[str, str]]:
         """What changes: model and state."""
         self.now += timedelta(seconds=seconds)
-        outcome = evaluate(self.rules, self.subjects, facts, self.open, self.now, only)
+        outcome = evaluate({rule.key: rule for rule in self.rules}, self.subjects, facts, self.open, self.now)
         self.open = outcome.alerts
         return [(alert.model, str(alert.state)) for alert in outcome.changes]
 
@@ -97,13 +97,6 @@ def test_the_alerts_of_a_model_that_is_gone_or_meant_no_more_are_over_at_once() 
         else:
             w.subjects["u1"] = replace(PAT, labels={})
         assert w.after(0.001, fact(1.0)) == [("pat", "resolved")], end
-
-
-def test_what_is_said_of_some_models_leaves_the_others_as_they_are() -> None:
-    w = Watched(replace(ERRORS, lasting=0.0, keep=0.0))
-    w.after(0, fact(1.0), fact(1.0, KIM))
-    assert w.after(1, fact(0.0), only={"u1"}) == [("pat", "resolved")]
-    assert [alert.model for alert in w.open.values()] == ["kim"]
 
 
 @pytest.mark.parametrize(
@@ -176,7 +169,7 @@ def run(steps: Sequence[tuple[float, float | None, float | None, str]], shuffle:
         ]  # fmt: skip
         if shuffle is not None:
             shuffle.shuffle(facts)
-        outcome = evaluate(rules, subjects, facts, earlier, now)
+        outcome = evaluate({rule.key: rule for rule in rules}, subjects, facts, earlier, now)
         earlier = dict(outcome.alerts)
         history += outcome.changes
     assert not earlier

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -146,6 +148,54 @@ def test_secrets_are_hidden_wherever_they_may_stand(secret: str) -> None:
     assert masked({"ANY": secret}, "spec.container.environment") == {"ANY": HIDDEN}
 
 
+# Of a secret these may be part; what stands around it may be any of these words.
+AROUND = st.lists(
+    st.sampled_from(["run", "serve", "--port", "8080", "-v", "&&", "model.onnx", "--max-tokens", "512"]), max_size=4
+)
+COMMANDS = [
+    ("--password", "{}"), ("--api-key={}",), ("--token", "'{} and more'"), ("-u", "me:{}"), ("--user=me:{}",),
+    ("LICENCE={}",), ("A='{} b'",), ("export", "DB_PASS={}"), ("-e", "ANY={}"), ("-H", "'Authorization: Bearer {}'"),
+    ("https://me:{}@host/x",), ("https://host/x?sig={}",), ("https://hooks.slack.com/services/T0/B0/{}",),
+    ("https://chat.example/hooks/{}",), ("https://discord.com/api/webhooks/1/{}",), ("https://api.telegram.org/bot1:{}/send",),
+    ("myk_{}",), ("ghp_1{}",), ("eyJhbGciOi.{}.{}",),
+]  # fmt: skip
+
+
+@given(SECRETS, AROUND, AROUND, st.sampled_from(COMMANDS), st.sampled_from(["command", "args", "entrypoint"]))
+def test_a_secret_among_the_words_of_a_command_is_hidden_whether_they_are_one_text_or_many(
+    secret: str, before: list[str], after: list[str], words: tuple[str, ...], place: str
+) -> None:
+    said = [word.format(secret, secret) for word in words]
+    assert secret not in json.dumps(masked({place: [*before, *said, *after]}))
+    line = " ".join([*before, *said, *after])
+    assert secret not in json.dumps(masked({"spec": {place: ["sh", "-c", line]}}))
+    assert secret not in json.dumps(masked({place: line}))
+    assert masked([*before, *said, *after], f"spec.options.{place}") == masked({place: [*before, *said, *after]})[place]
+
+
+@given(AROUND, AROUND)
+def test_a_command_without_a_secret_stays_as_it_is(before: list[str], after: list[str]) -> None:
+    plain = ["python", "-m", "app", *before, "--tokenizer", "fast", "-p", "80", "--config=a.yaml", "-u", "1000", *after]
+    assert masked({"command": plain}) == {"command": plain}
+    assert scrubbed(" ".join(plain), command=True) == " ".join(plain)
+
+
+@given(SECRETS, st.sampled_from(["{}", "services/T0/B0/{}", "a/{}/b", "?key={}", "#{}", "x?y=1&z={}"]))
+def test_of_a_webhooks_url_only_the_host_is_left(secret: str, path: str) -> None:
+    shown = masked({"url": f"https://me:{secret}@hooks.example:8443/{path.format(secret)}"})
+    assert shown == {"url": f"https://hooks.example:8443/{HIDDEN}"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a." * 32_000 + "://", "a" * 64_000 + "://", "https://h/" + "a/" * 30_000, "https://" * 8_000, "eyJ" * 20_000],
+)
+def test_no_text_takes_long_to_look_through(text: str) -> None:
+    began = time.process_time()
+    scrubbed(text, command=True)
+    assert time.process_time() - began < 1
+
+
 def test_what_is_no_secret_stays_readable() -> None:
     plain = {"name": "digits", "source": "pat@stable", "replicas": {"min": 1, "max": 2.5}, "labels": {"team": "a b"}}
     assert masked(plain) == plain
@@ -153,5 +203,11 @@ def test_what_is_no_secret_stays_readable() -> None:
         "memory": 2, "rate": "nan", "at": "2030-01-01T00:00:00+00:00",
     }  # fmt: skip
     assert scrubbed("Down for the night: tokens/s were low") == "Down for the night: tokens/s were low"
+    for text in (
+        "https://huggingface.co/o/m/resolve/0123456789abcdef0123456789abcdef01234567/model.onnx", "s3://bucket/pat/1.0",
+        "https://x.example/services/catalog.html", "max_tokens: 512", "sk-learn-contrib-extras", "A=1 and B=2",
+    ):  # fmt: skip
+        assert scrubbed(text) == text
+    assert masked({"max_tokens": 512, "tokenizer": "fast"}) == {"max_tokens": 512, "tokenizer": "fast"}
     assert scrubbed("x" * 2000).endswith("… (2000 characters)")
     assert scrubbed("a\x00b\ud800") == "a\ufffdb?"

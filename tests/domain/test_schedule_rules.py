@@ -17,7 +17,6 @@ from modelyard.domain.occurrences import (
     next_occurrence,
     occurrences,
     periods,
-    preview,
 )
 from modelyard.domain.schedules import (
     ClockChange,
@@ -67,7 +66,8 @@ def shown(found: Iterable[Occurrence]) -> list[str]:
 
 
 def of_days(schedule: Schedule, first: str, days: int = 1) -> list[Occurrence]:
-    return preview(schedule, utc(first) - timedelta(seconds=1), days)
+    begin = utc(first) - timedelta(seconds=1)
+    return list(occurrences(schedule, begin, begin + timedelta(days)))
 
 
 def wrong(schedule: Schedule) -> list[tuple[str, str]]:
@@ -261,10 +261,10 @@ def test_what_is_not_enabled_does_nothing() -> None:
 
 def test_of_what_was_missed_the_latest_wins_and_all_are_counted() -> None:
     schedule = recurring("08:00-20:00", "UTC")
-    behind = missed(schedule, utc("2026-06-01 07:00"), utc("2026-06-03 08:00"))
+    behind = missed(occurrences(schedule, utc("2026-06-01 07:00"), utc("2026-06-03 08:00")))
     assert behind is not None
     assert (shown([behind.latest]), behind.count) == (["start 06-03 08:00"], 5)
-    assert missed(schedule, utc("2026-06-03 08:00"), utc("2026-06-03 19:59:59")) is None
+    assert missed(occurrences(schedule, utc("2026-06-03 08:00"), utc("2026-06-03 19:59:59"))) is None
 
 
 def test_a_schedule_that_rests_for_longer_than_is_looked_ahead_has_nothing_next() -> None:
@@ -283,12 +283,12 @@ NOON = utc("2026-06-01 12:00")
 
 
 def extended(extension: Extension, days: int = 2) -> list[str]:
-    return shown(preview(OFFICE, NOON, days, extension=extension))
+    return shown(occurrences(OFFICE, NOON, NOON + timedelta(days), extension=extension))
 
 
 def test_an_extension_puts_the_stop_off_once() -> None:
     extension = extend(OFFICE, utc("2026-06-01 22:00"), NOON, note="a demo")
-    found = preview(OFFICE, NOON, 2, extension=extension)
+    found = list(occurrences(OFFICE, NOON, NOON + timedelta(2), extension=extension))
     assert shown(found) == ["stop 06-01 22:00", "start 06-02 08:00", "stop 06-02 20:00", "start 06-03 08:00"]
     assert (found[0].note, found[0].wall) == ("a demo", datetime(2026, 6, 1, 22))
     late = next_occurrence(OFFICE, utc("2026-06-01 21:00"), extension=extension)
@@ -336,7 +336,8 @@ def test_a_schedule_that_is_not_enabled_is_not_extended() -> None:
 def test_an_extension_of_a_stop_that_is_no_longer_there_does_nothing() -> None:
     extension = extend(OFFICE, utc("2026-06-01 22:00"), NOON)
     changed = recurring("08:00-23:00", "UTC")
-    assert shown(preview(changed, NOON, 1, extension=extension)) == ["stop 06-01 23:00", "start 06-02 08:00"]
+    found = occurrences(changed, NOON, NOON + timedelta(1), extension=extension)
+    assert shown(found) == ["stop 06-01 23:00", "start 06-02 08:00"]
 
 
 # ------------------------------------------------------------------------------------------- periods

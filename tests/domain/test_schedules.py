@@ -17,12 +17,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from modelyard.domain.occurrences import (
-    missed,
-    next_occurrence,
-    occurrences,
-    preview,
-)
+from modelyard.domain.occurrences import missed, next_occurrence, occurrences
 from modelyard.domain.schedules import (
     DayException,
     Extension,
@@ -222,7 +217,7 @@ def test_one_after_the_other_they_are_those_of_the_whole_and_start_and_stop_take
     drawn: tuple[Schedule, datetime, Extension | None],
 ) -> None:
     schedule, now, extension = drawn
-    whole = preview(schedule, now, 20, feast, extension)
+    whole = list(occurrences(schedule, now, now + timedelta(20), feast, extension))
     one_by_one, at = [], now
     while (coming := next_occurrence(schedule, at, feast, extension)) is not None and coming.at <= now + timedelta(20):
         one_by_one.append(coming)
@@ -240,12 +235,12 @@ def test_what_a_preview_says_is_what_happens_with_restarts_in_between(
 ) -> None:
     """A clock that walks by minutes: up for some, down for some, again and again."""
     schedule, now, extension = drawn
-    promised = preview(schedule, now, 60, feast, extension)
+    promised = list(occurrences(schedule, now, now + timedelta(60), feast, extension))
     clock = handled = now
     happened: list[Occurrence] = []
     for up, down in turns:
         # At each start, what was missed: one is done for all of them.
-        behind = missed(schedule, handled, clock, feast, extension)
+        behind = missed(occurrences(schedule, handled, clock, feast, extension))
         if behind is not None:
             due = [o for o in promised if handled < o.at <= clock]
             assert (behind.latest, behind.count) == (due[-1], len(due))

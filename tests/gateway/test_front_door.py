@@ -78,6 +78,13 @@ async def test_the_front_door_speaks_tls_and_takes_a_new_certificate_while_it_se
                     await answer.read()
             with pytest.raises(ssl.SSLError), pytest.warns(DeprecationWarning, match=r"TLSVersion\.TLSv1"):
                 serial(gateway.port, maximum_version=ssl.TLSVersion.TLSv1_1, minimum_version=ssl.TLSVersion.TLSv1)
+            with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as half:
+                half.sendall(b"\x16\x03\x01")
+                with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as plain:
+                    plain.sendall(f"GET /v2 HTTP/1.1\r\nHost: localhost:{gateway.port}\r\n\r\n".encode())
+                    told = plain.makefile("rb").read()
+            assert b"tls_required" in told
+            assert f"use https://localhost:{gateway.port} ".encode() in told
             # Half of a new pair, and what is none, change nothing.
             old = {name: (tmp_path / name).read_bytes() for name in ("cert.pem", "key.pem")}
             certify(tmp_path, 1002)
@@ -153,3 +160,59 @@ async def test_pages_of_origins_that_are_named_may_call(new_worker, make_route):
                         assert answer.status == status
                         assert answer.headers.get("Access-Control-Allow-Origin") == expected
                         assert answer.headers["Vary"] == "Origin"
+
+
+RAW_ERRORS = {
+    "no HTTP": (b"nonsense\r\n\r\n", "malformed_request"),
+    "a head too large": (b"GET /v2 HTTP/1.1\r\nX: " + b"x" * 70_000 + b"\r\n\r\n", "head_too_large"),
+    "a target too long": (b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n", "target_too_long"),
+    "two lengths": (
+        b"POST /v2 HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        "malformed_request",
+    ),
+    "a length and chunks": (
+        b"POST /v2 HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "malformed_request",
+    ),
+    "two transfer codings": (
+        b"POST /v2 HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n",
+        "malformed_request unsupported_transfer_coding",
+    ),
+    "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "plain_http_only"),
+}
+
+
+@pytest.mark.parametrize("case", RAW_ERRORS)
+def test_what_is_no_request_is_told_so_with_the_headers_that_every_answer_has(gateway, case):
+    sent, codes = RAW_ERRORS[case]
+    with gateway.connect() as client:
+        client.sendall(sent)
+        head, _, body = client.makefile("rb").read().partition(b"\r\n\r\n")
+    assert json.loads(body)["code"] in codes.split()
+    fields = head.lower().split(b"\r\n")
+    assert fields.count(b"x-content-type-options: nosniff") == 1
+    assert fields.count(b"referrer-policy: no-referrer") == 1
+    assert fields.count(b"connection: close") == 1
+
+
+def test_that_a_caller_speaks_tls_where_it_is_not_spoken_is_in_the_log_once(own_gateway):
+    own_gateway.start()
+    for _ in range(2):
+        with own_gateway.connect() as client, pytest.raises(ssl.SSLError, match=r"(?i)wrong.version"):
+            ssl.create_default_context().wrap_socket(client, server_hostname="localhost")
+    assert own_gateway.log.read_text().count("spoke TLS to this port") == 1
+
+
+async def test_of_several_credentials_none_counts(gateway, channel, worker, name, make_route):
+    await channel.set(make_route(name, worker))
+    for sent in (
+        ("Bearer x", AUTH["Authorization"]),
+        (AUTH["Authorization"], "Bearer x"),
+        (AUTH["Authorization"],) * 2,
+    ):
+        async with aiohttp.ClientSession(gateway.url, headers=[("Authorization", value) for value in sent]) as http:
+            for path in (f"/v2/models/{name}/infer", f"/v1/models/{name}:predict"):
+                async with http.post(path, json={}) as answer:
+                    assert answer.status == 401, path
+            async with http.post("/v2/repository/index") as answer:
+                assert name not in await answer.text()

@@ -17,7 +17,8 @@ from modelyard.access.callers import Callers
 from modelyard.access.fetching import fetch
 from modelyard.access.tokens import Rules, Tokens
 from modelyard.gateway.access import Access
-from modelyard.gateway.grpc import InferenceService, listen
+from modelyard.gateway.grpc import InferenceService
+from modelyard.gateway.grpc_server import listen
 from modelyard.gateway.messages import MESSAGES
 from modelyard.gateway.metrics import GatewayMetrics
 from modelyard.gateway.routes import parse_route

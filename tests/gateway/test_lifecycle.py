@@ -32,6 +32,21 @@ async def test_a_model_that_does_not_serve_says_its_state_and_what_to_do(
     assert "Because of a test" in problem["detail"]
 
 
+async def test_in_the_window_of_a_policy_nobody_is_told_to_start_the_model_before_its_end(
+    http, channel, name, make_route
+):
+    message = "The model is stopped: Shut down by policy weekend until Monday 2030-01-07 06:00 UTC."
+    await channel.set(make_route(name, state="stopped", message=message))
+    async with http.post(f"/v2/models/{name}/infer", json={}) as answer:
+        assert answer.status == 503
+        detail = (await answer.json())["detail"]
+    assert detail == (
+        f"Model '{name}' is stopped ({message.rstrip('.')}). Until then a start is refused, unless an administrator "
+        f"overrides the policy ('modelyard policy override {name} …'); afterwards start it with "
+        f"'modelyard start {name}'."
+    )
+
+
 async def test_a_starting_model_with_ready_instances_serves(http, channel, worker, name, make_route):
     await channel.set(make_route(name, worker, state="starting"))
     async with http.post(f"/v2/models/{name}/infer", json={}) as answer:

@@ -30,12 +30,8 @@ def home() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def demo() -> Iterator[Path]:
-    """The demo's models, trained in a process of their own: its libraries warn."""
-    folder = Path(tempfile.mkdtemp(prefix="my-", dir="/tmp"))
-    subprocess.run([sys.executable, "-m", "modelyard.demo", str(folder)], check=True, timeout=300)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+def demo(trained: Path) -> Path:
+    return trained
 
 
 class WorkerProcess:

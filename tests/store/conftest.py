@@ -77,6 +77,15 @@ async def store(url: str) -> AsyncIterator[SqlStore]:
 
 
 @pytest_asyncio.fixture
+async def sqlite(sqlite_url: str) -> AsyncIterator[SqlStore]:
+    """For what is decided the same over either database."""
+    prepare(sqlite_url)
+    opened = await SqlStore.open(sqlite_url)
+    yield opened
+    await opened.close()
+
+
+@pytest_asyncio.fixture
 async def other(url: str, store: SqlStore) -> AsyncIterator[SqlStore]:
     """A second store on the same database, as another control process has it."""
     opened = await SqlStore.open(url)

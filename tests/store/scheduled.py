@@ -13,6 +13,7 @@ from modelyard.control.caller import Caller
 from modelyard.control.carrying import Carrying
 from modelyard.control.changes import ChangeFeed
 from modelyard.control.checks import SpecChecks
+from modelyard.control.policies import PolicyDesk
 from modelyard.control.ports import EventQuery, OperationQuery
 from modelyard.control.schedule_service import ScheduleService
 from modelyard.control.scheduler import Scheduler
@@ -61,7 +62,8 @@ class Yard:
         self.feed = ChangeFeed(self.store)
         backends: dict[str, Backend] = {}
         checks = SpecChecks(self.store, backends)  # type: ignore[arg-type]
-        self.models = Refusing(self.store, self.feed, checks, self.clock, site="here")
+        self.policies = PolicyDesk(self.store.policies, self.store, self.clock, shared=self.shared)
+        self.models = Refusing(self.store, self.feed, checks, self.clock, site="here", gate=self.policies)
         self.service = ScheduleService(self.store.schedules, self.models, self.feed, self.clock)
         carrying = Carrying(self.store, self.store.schedules, self.models, self.feed, self.clock)
         self.scheduler = Scheduler(

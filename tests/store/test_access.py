@@ -72,6 +72,23 @@ async def test_a_key_is_kept_as_it_is_and_its_name_is_taken_until_it_is_revoked(
     assert len((await store.access.snapshot()).keys) == 3
 
 
+async def test_keys_that_ended_long_ago_are_forgotten_and_no_others(store: SqlStore) -> None:
+    kept = timedelta(days=90)
+    made = {name: key("default", name) for name in ("expired", "revoked", "just-revoked", "for-good")}
+    made["for-good"] = replace(made["for-good"], expires_at=None)
+    for one in made.values():
+        await store.access.add_key(one)
+    for name, at in (("revoked", EPOCH), ("just-revoked", EPOCH + timedelta(days=5))):
+        await store.access.change_key("default", made[name].id, lambda key, at=at: replace(key, revoked_at=at))
+    # Each expires on the ninth day, if it does.
+    assert await store.access.purge(kept, EPOCH + kept - timedelta(seconds=1)) == 0
+    assert await store.access.purge(kept, EPOCH + kept) == 1
+    assert await store.access.purge(kept, EPOCH + kept + timedelta(days=5)) == 1
+    assert {key.name for key in await store.access.list_keys("default")} == {"expired", "for-good"}
+    assert await store.access.purge(kept, EPOCH + kept + timedelta(days=9)) == 1
+    assert [key.name for key in (await store.access.snapshot()).keys] == ["for-good"]
+
+
 async def test_the_use_of_a_key_is_noted_and_never_earlier_than_it_was(store: SqlStore) -> None:
     made = key("default", "ci")
     await store.access.add_key(made)

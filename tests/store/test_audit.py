@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import sqlite3
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -28,7 +26,6 @@ from modelyard.domain.states import State
 from modelyard.store import SqlStore, audit
 from modelyard.store.engine import parse_url
 from tests.store.changes import EPOCH, after, asked, created, creation, event, stop
-from tests.store.test_crash import until_alone
 
 ASKED = Record(
     at=EPOCH, actor="alice", actor_kind=ActorKind.PERSON, action="models.stop", namespace="default", kind="model",
@@ -122,7 +119,7 @@ async def test_what_was_refused_inside_the_transaction_leaves_no_entry_and_can_b
 
 
 async def test_a_namespaces_quota_is_recorded_field_by_field(store: SqlStore) -> None:
-    with requested(action="namespaces.patch_namespace", kind="namespace", name="default", change={}):
+    with requested(action="namespaces.update", kind="namespace", name="default", change={}):
         await store.change_namespace("default", lambda n: replace(n, quota=Quota(cpu=4.0, gpus=1)))
     entry = (await all_of(store))[-1]
     assert entry.record.change == {
@@ -190,7 +187,7 @@ async def test_what_the_house_decides_by_itself_is_recorded_and_what_merely_happ
     assert found == [
         ("autoscaler", "models.scale", Outcome.DONE, ""),
         ("autoscaler", "models.idle", Outcome.DONE, ""),
-        ("controller", "models.rolled_back", Outcome.DONE, ""),
+        ("controller", "models.rollback", Outcome.DONE, ""),
         ("tester", "models.deploy", Outcome.FAILED, "out_of_memory"),
     ]
     await whole(store)
@@ -399,31 +396,3 @@ async def test_where_a_statement_or_the_commit_fails_neither_the_change_nor_its_
         sa.event.remove(engine, "commit", fail_commit)
         await store.commit(stop(model))
         assert (await whole(store)).entries == before.entries + 1
-
-
-async def test_a_killed_process_leaves_an_entry_for_every_change_and_a_change_for_every_entry(
-    url: str, pytestconfig: pytest.Config
-) -> None:
-    store = await SqlStore.open(url)
-    uid = (await created(store)).uid
-    await store.close()
-    for _ in range(2):
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.store.committer", url,
-            stdout=asyncio.subprocess.PIPE, cwd=pytestconfig.rootpath,
-        )  # fmt: skip
-        assert process.stdout is not None
-        async with asyncio.timeout(30):
-            for _ in range(random.randint(3, 60)):
-                await process.stdout.readline()
-        await asyncio.sleep(random.random() * 0.005)
-        process.kill()
-        await process.stdout.read()
-        await process.wait()
-        if url.startswith("postgresql"):
-            await until_alone(url)
-        store = await SqlStore.open(url)
-        model = await store.get_model_by_uid(uid)
-        assert model is not None
-        assert (await whole(store)).entries == model.version
-        await store.close()

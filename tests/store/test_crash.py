@@ -25,14 +25,14 @@ async def until_alone(url: str) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_killed_process_leaves_status_event_and_operation_of_the_same_commit(
+async def test_a_killed_process_leaves_status_event_operation_and_audit_entry_of_the_same_commit(
     url: str, pytestconfig: pytest.Config
 ) -> None:
     store = await SqlStore.open(url)
     uid = (await created(store)).uid
     await store.close()
 
-    for _ in range(4):
+    for _ in range(3):
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tests.store.committer", url,
             stdout=asyncio.subprocess.PIPE, cwd=pytestconfig.rootpath,
@@ -59,6 +59,8 @@ async def test_a_killed_process_leaves_status_event_and_operation_of_the_same_co
         assert newest.id == await store.last_event_id()
         assert model.status.target.epoch == model.version - 1
         assert len(await store.running_operations(uid)) == model.version
+        verdict = await store.audit.verify()
+        assert (verdict.broken, verdict.entries) == (None, model.version)
         await store.close()
 
     if url.startswith("sqlite"):

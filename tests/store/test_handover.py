@@ -7,12 +7,14 @@ from dataclasses import replace
 
 import pytest
 
+from modelyard.access.secrets import SecretBox
 from modelyard.backends.port import Backend
 from modelyard.control.absences import Absences
 from modelyard.control.changes import ChangeFeed
 from modelyard.control.doctor import SILENT_FOR, Doctor
 from modelyard.control.ports import EventQuery, Fence, Holder, LeaseLost, News, Premises
 from modelyard.control.reconciler import Reconciler
+from modelyard.control.resealing import Resealing
 from modelyard.domain.capacity import Inventory
 from modelyard.domain.errors import NotFound, Refused, VersionConflict
 from modelyard.domain.model import Event, Model
@@ -47,7 +49,9 @@ def doctor(store: SqlStore, *, late: bool = True) -> Doctor:
     """Of the site "here", by a clock that is well behind or ahead of the database's."""
     backends: dict[str, Backend] = {}
     now = EPOCH if late else EPOCH.replace(year=2020)
-    return Doctor(store, store, ChangeFeed(store), backends, lambda: now, site="here")  # type: ignore[arg-type]
+    box = SecretBox(lambda: (bytes(32),))
+    resealing = Resealing(store.sealed, box)
+    return Doctor(store, store, ChangeFeed(store), backends, lambda: now, site="here", resealing=resealing)  # type: ignore[arg-type]
 
 
 async def test_its_models_go_with_an_event_each_and_its_old_holder_writes_nothing_more(shared: SqlStore) -> None:

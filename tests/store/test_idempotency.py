@@ -42,6 +42,17 @@ async def test_a_key_is_its_scopes_own_and_its_requests_own(store: SqlStore) -> 
     assert len(await store.model_versions()) == 1
 
 
+async def test_a_fingerprint_is_compared_under_the_key_that_it_was_made_under(store: SqlStore) -> None:
+    kept = replace(KEY, fingerprint="old.f", others=())
+    await store.commit(creation(), kept)
+    # The home has another key by now, and still the old one.
+    assert await store.recall(replace(KEY, fingerprint="new.f", others=("old.f",))) is not None
+    with pytest.raises(IdempotencyMismatch):
+        await store.recall(replace(KEY, fingerprint="new.f", others=("old.g",)))
+    # Another home on the same database has a key of its own, and cannot tell.
+    assert await store.recall(replace(KEY, fingerprint="theirs.g")) is not None
+
+
 async def test_a_change_that_fails_leaves_no_key(store: SqlStore) -> None:
     await created(store)
     with pytest.raises(AlreadyExists):

@@ -63,22 +63,35 @@ async def test_a_policy_is_kept_as_it_was_set_and_the_same_again_changes_nothing
     assert (again, new) == (written, False)
     assert await store.policies.get_policy("", "weekend") == written
     assert replace(written, version=0, created_at=None, changed_at=None, changed_by="") == WEEKEND
-    changed, new = await store.policies.put_policy(replace(WEEKEND, mode=Mode.ENFORCE), 1, ASKED)
-    assert (changed.version, changed.mode, new) == (2, Mode.ENFORCE, False)
+    changed, new = await store.policies.put_policy(replace(WEEKEND, mode=Mode.ENFORCE), written.version, ASKED)
+    assert (changed.version, changed.mode, new) == (written.version + 1, Mode.ENFORCE, False)
     assert await types(store) == ["PolicySet", "PolicySet"]
 
 
 async def test_a_change_of_another_version_is_refused(store: SqlStore) -> None:
     with pytest.raises(EtagMismatch):
         await store.policies.put_policy(WEEKEND, 1, ASKED)
-    await store.policies.put_policy(WEEKEND, 0, ASKED)
-    for stale in (0, 2):
+    written, _ = await store.policies.put_policy(WEEKEND, 0, ASKED)
+    for stale in (0, written.version + 1):
         with pytest.raises(EtagMismatch):
             await store.policies.put_policy(replace(WEEKEND, description="x"), stale, ASKED)
         with pytest.raises(EtagMismatch):
             await store.policies.delete_policy("", "weekend", stale, ASKED)
-    assert await store.policies.delete_policy("", "weekend", 1, ASKED)
+    assert await store.policies.delete_policy("", "weekend", written.version, ASKED)
     assert not await store.policies.delete_policy("", "weekend", None, ASKED)
+
+
+async def test_a_policy_that_is_made_anew_has_none_of_the_versions_before(store: SqlStore) -> None:
+    first, _ = await store.policies.put_policy(WEEKEND, None, ASKED)
+    changed, _ = await store.policies.put_policy(replace(WEEKEND, description="x"), first.version, ASKED)
+    await store.policies.delete_policy("", "weekend", None, ASKED)
+    moments_later = replace(ASKED, at=NOW + timedelta(milliseconds=1))
+    await store.policies.put_policy(replace(WEEKEND, description="another"), None, moments_later)
+    for stale in (first.version, changed.version):
+        with pytest.raises(EtagMismatch):
+            await store.policies.put_policy(WEEKEND, stale, ASKED)
+        with pytest.raises(EtagMismatch):
+            await store.policies.delete_policy("", "weekend", stale, ASKED)
 
 
 async def test_no_model_meets_two_policies_of_one_name(store: SqlStore) -> None:

@@ -16,6 +16,7 @@ from modelyard.domain.commands import Change
 from modelyard.domain.schedules import DayException, Schedule, ScheduleKind, Weekday, Window
 from modelyard.store import SqlStore
 from tests.store.scheduled import Yard
+from tests.store.templates import prepare
 
 # Around the days on which clocks in Europe and America are set.
 _BEGINNINGS = [datetime(2030, month, day, 11, tzinfo=UTC) for month, day in ((3, 8), (3, 29), (10, 25))]
@@ -76,13 +77,15 @@ def deaths(draw: st.DrawFn) -> list[tuple[int, bool] | None]:
 
 
 async def _live(folder: Path, schedule: Schedule, began: datetime, deaths: list[tuple[int, bool] | None]) -> None:
-    store = await SqlStore.open(f"sqlite:///{folder / 'state.db'}")
+    url = f"sqlite:///{folder / 'state.db'}"
+    prepare(url)
+    store = await SqlStore.open(url)
     try:
         mortal = Mortal(store)
         yard = Yard(mortal, began)
         await yard.model()
         await yard.save(schedule)
-        said = list(yard.service.coming(await yard.kept(), 6).actions)
+        said = list((await yard.service.coming(await yard.kept(), 6)).actions)
         for number, occurrence in enumerate(said):
             yard.now = occurrence.at - timedelta(seconds=1)
             await yard.scheduler.settle()

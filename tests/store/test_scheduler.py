@@ -18,17 +18,21 @@ from modelyard.control.ports import Idempotency, OperationQuery
 from modelyard.domain.commands import Change
 from modelyard.domain.errors import EtagMismatch, InvalidRequest, NotFound, Refused
 from modelyard.domain.model import ModelRef, StopMode
-from modelyard.domain.schedules import DayException, HolidayCalendar, ScheduledAction, Window
+from modelyard.domain.policies import Caps, Policy, Rules
+from modelyard.domain.schedules import DayException, HolidayCalendar, ScheduledAction, Weekday, Window
 from modelyard.domain.scheduling import Health, Outcome
 from modelyard.domain.states import RunState, State
+from modelyard.domain.windows import Shutdown, ShutdownWindow
 from modelyard.store import SqlStore
 from modelyard.tasks import spawn, stop
 from tests.store.scheduled import ALICE, MONDAY, OFFICE, Yard
+from tests.store.templates import prepare
 
 
 @pytest_asyncio.fixture
 async def sqlite(sqlite_url: str) -> AsyncIterator[SqlStore]:
     """For what is decided the same over either database."""
+    prepare(sqlite_url)
     opened = await SqlStore.open(sqlite_url)
     yield opened
     await opened.close()
@@ -283,7 +287,7 @@ async def test_days_off_leave_the_model_alone(sqlite: SqlStore) -> None:
     await yard.at(23)
     assert await yard.done_by_schedule() == []
     yard.now = MONDAY
-    coming = yard.service.coming(await yard.kept(), 90)
+    coming = await yard.service.coming(await yard.kept(), 90)
     assert coming.days_off[0] == (monday, "Inventory")
     assert (monday.replace(month=3, day=8), "Women's Day") in coming.days_off
     await yard.at(20, days=1)
@@ -408,6 +412,60 @@ async def test_one_who_does_not_drive_does_nothing(sqlite: SqlStore) -> None:
     assert await yard.done_by_schedule() == [("start", "01-07 08:01")]
 
 
+async def test_a_start_in_the_window_of_a_policy_is_skipped_and_made_up_at_its_end(store: SqlStore) -> None:
+    yard = Yard(store)
+    await yard.model()
+    await yard.save()
+    night = ShutdownWindow(days=(Weekday.MONDAY,), start=wall(0), stop=wall(9, 30))
+    rules = Rules(shutdown=Shutdown(timezone="UTC", windows=(night,)))
+    await yard.policies.put(Policy(name="nights", rules=rules), ALICE)
+    await yard.at(8)
+    kept = await yard.kept()
+    assert kept.health is Health.ACTIVE
+    assert kept.last is not None
+    assert (kept.last.outcome, kept.last.message) == (Outcome.SKIPPED, "policy:nights until 2030-01-07 09:30 UTC")
+    assert await yard.events("ScheduleFailed") == []
+    await yard.at(9, 29)
+    assert await yard.done_by_schedule() == []
+    yard.restart()
+    await yard.at(9, 30)
+    assert await yard.done_by_schedule() == [("start", "01-07 09:30")]
+
+
+async def test_a_start_that_was_skipped_is_not_made_up_over_what_is_newer(sqlite: SqlStore) -> None:
+    yard = Yard(sqlite)
+    until_late = replace(OFFICE, recurring=Window(wall(8), wall(23)))
+    weekend = ShutdownWindow(days=(Weekday.MONDAY,), start=wall(0), stop=wall(21))
+    rules = Rules(shutdown=Shutdown(timezone="UTC", windows=(weekend,)))
+    await yard.policies.put(Policy(name="monday", rules=rules), ALICE)
+    for name in ("m", "by-hand", "edited"):
+        await yard.model(name)
+        await yard.save(name=name, schedule=OFFICE if name == "m" else until_late)
+    await yard.at(8)
+    for name in ("m", "by-hand", "edited"):
+        last = (await yard.kept(name)).last
+        assert last is not None
+        assert last.outcome is Outcome.SKIPPED
+    await yard.stop("by-hand")
+    await yard.save(name="edited", schedule=replace(until_late, recurring=Window(wall(8), wall(22))))
+    await yard.at(21)
+    assert [kind for kind, _ in await yard.done_by_schedule()] == ["stop"], "the stop of 20:00, and no start"
+    assert await yard.events("ScheduleFailed") == []
+
+
+async def test_a_start_that_a_policy_refuses_for_good_is_a_failure(sqlite: SqlStore) -> None:
+    yard = Yard(sqlite)
+    await yard.model()
+    await yard.save()
+    window = ShutdownWindow(days=(Weekday.MONDAY,), start=wall(0), stop=wall(9, 30))
+    rules = Rules(shutdown=Shutdown(timezone="UTC", windows=(window,)), caps=Caps(cpu=0.5))
+    await yard.policies.put(Policy(name="small", rules=rules), ALICE)
+    await yard.at(8)
+    failure = (await yard.kept()).failure
+    assert failure is not None
+    assert failure.code == "policy"
+
+
 async def test_a_change_is_guarded_by_etag_and_idempotency_key(store: SqlStore) -> None:
     yard = Yard(store)
     await yard.model()
@@ -417,12 +475,17 @@ async def test_a_change_is_guarded_by_etag_and_idempotency_key(store: SqlStore) 
     await yard.at(8)
     assert (await yard.kept()).edits == first.edits, "what it does itself is no change of it"
     key = Idempotency(scope="s", key="k", fingerprint="f")
-    caller = replace(ALICE, if_match=1, idempotency=key)
+    caller = replace(ALICE, if_match=first.edits, idempotency=key)
     later = replace(OFFICE, enabled=False)
-    assert (await yard.service.save("default", "m", later, caller)).edits == 2
-    assert (await yard.service.save("default", "m", later, caller)).edits == 2, "repeated"
-    with pytest.raises(EtagMismatch, match="version 2"):
-        await yard.service.save("default", "m", OFFICE, replace(ALICE, if_match=1))
+    assert (await yard.service.save("default", "m", later, caller)).edits == first.edits + 1
+    assert (await yard.service.save("default", "m", later, caller)).edits == first.edits + 1, "repeated"
+    with pytest.raises(EtagMismatch, match=f"version {first.edits + 1}"):
+        await yard.service.save("default", "m", OFFICE, replace(ALICE, if_match=first.edits))
+    await yard.service.remove("default", "m", ALICE)
+    await yard.at(8, 1)
+    await yard.save()
+    with pytest.raises(EtagMismatch):
+        await yard.service.save("default", "m", later, replace(ALICE, if_match=first.edits))
     with pytest.raises(InvalidRequest) as refused:
         await yard.save(replace(OFFICE, timezone="Mars/Base", recurring=None))
     assert {problem.path for problem in refused.value.problems} == {"timezone", "recurring"}

@@ -45,7 +45,7 @@ class IssuerUnavailable(Unavailable):
     code = "issuer_unavailable"
 
 
-class _Unusable(Exception):
+class Unusable(Exception):
     """What the issuer answered cannot be used."""
 
 
@@ -133,7 +133,7 @@ class IssuerKeys:
                 self._set, self._raw = _key_set(raw), raw
                 self.version += 1
             self._fetched_at = now
-        except (OSError, _Unusable) as error:
+        except (OSError, Unusable) as error:
             log.warning("cannot get the keys of the identity provider %s: %s", self._issuer, error)
         except Exception:
             # Perhaps nobody waits for it who would tell.
@@ -142,18 +142,28 @@ class IssuerKeys:
     async def _where(self) -> str:
         if self._url:
             return self._url
-        document = _object(await self._fetch(self._issuer.rstrip("/") + _DISCOVERY), "discovery document")
-        if document.get("issuer") != self._issuer:
-            raise _Unusable(f"its discovery document is of the issuer {str(document.get('issuer'))[:200]!r}")
-        url = document.get("jwks_uri")
-        secure = urlsplit(self._issuer).scheme == "https"
-        if not isinstance(url, str) or urlsplit(url).scheme not in (("https",) if secure else ("https", "http")):
-            raise _Unusable("its discovery document names no jwks_uri over https")
-        return url
+        return endpoint(await discover(self._issuer, self._fetch), "jwks_uri")
+
+
+async def discover(issuer: str, fetch: Fetch) -> dict[str, Any]:
+    """The issuer's discovery document. Raises OSError, Unusable."""
+    document = _object(await fetch(issuer.rstrip("/") + _DISCOVERY), "discovery document")
+    if document.get("issuer") != issuer:
+        raise Unusable(f"its discovery document is of the issuer {str(document.get('issuer'))[:200]!r}")
+    return document
+
+
+def endpoint(document: Mapping[str, Any], name: str) -> str:
+    """The URL that a discovery document has for ``name``: over https, if its issuer is. Raises Unusable."""
+    url = document.get(name)
+    secure = urlsplit(document["issuer"]).scheme == "https"
+    if not isinstance(url, str) or urlsplit(url).scheme not in (("https",) if secure else ("https", "http")):
+        raise Unusable(f"its discovery document names no {name} over https")
+    return url
 
 
 def _key_set(raw: bytes) -> KeySet:
-    """Raises _Unusable: there is no key in it for signatures."""
+    """Raises Unusable: there is no key in it for signatures."""
     from joserfc.errors import JoseError
     from joserfc.jwk import import_key
 
@@ -176,7 +186,7 @@ def _key_set(raw: bytes) -> KeySet:
             continue
         keys[kid if isinstance(kid, str) and kid else f"\x00{number}"] = key
     if not keys:
-        raise _Unusable("its key set has no key for signatures")
+        raise Unusable("its key set has no key for signatures")
     return KeySet(keys)
 
 
@@ -186,5 +196,5 @@ def _object(raw: bytes, what: str) -> dict[str, Any]:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise _Unusable(f"its {what} is no JSON object")
+        raise Unusable(f"its {what} is no JSON object")
     return found

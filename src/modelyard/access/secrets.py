@@ -1,4 +1,5 @@
-"""Secrets of specs: sealed as they come in, opened only for the process that they are for.
+"""Secrets of specs: sealed as they come in, opened only for the process that they are for. What may hold secrets and
+only has to be known again is fingerprinted under the same keys.
 
 AES-256-GCM (NIST SP 800-38D) under keys of the home or the settings, with a random nonce each. What is sealed is bound
 to its namespace and the variable's name: it opens nowhere else.
@@ -17,14 +18,16 @@ from pathlib import Path
 from typing import Final
 
 from modelyard.domain.errors import ModelyardError
-from modelyard.domain.secrets import Secret
+from modelyard.domain.secrets import VERSION, Secret, key_of
 
 # Bytes of a value; Linux takes no longer variable (MAX_ARG_STRLEN).
 MAX_VALUE: Final = 96 * 2**10
 
-_VERSION: Final = "v1"
 _NONCE: Final = 12
 _KEY: Final = 32
+# Nothing else is made under these keys by HMAC; where it is, it begins otherwise.
+_FINGERPRINT: Final = b"modelyard request\x00"
+_OF_PROCESS: Final = secrets.token_bytes(_KEY)
 _URL_SAFE: Final = str.maketrans("-_", "+/")
 
 
@@ -49,12 +52,16 @@ class SecretBox:
 
     def seal(self, namespace: str, variable: str, value: str) -> Secret:
         """Blocks where the keys are not there yet. Raises SecretLost: they cannot be had."""
+        return Secret(self.seal_bytes(namespace, variable, value.encode()))
+
+    def seal_bytes(self, namespace: str, variable: str, value: bytes) -> str:
+        """As :meth:`seal`, of anything."""
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         name, key = next(iter(self._all().items()))
         nonce = secrets.token_bytes(_NONCE)
-        content = nonce + AESGCM(key).encrypt(nonce, value.encode(), _where(namespace, variable))
-        return Secret(f"{_VERSION}.{name}.{base64.urlsafe_b64encode(content).decode()}")
+        content = nonce + AESGCM(key).encrypt(nonce, value, _where(namespace, variable))
+        return f"{VERSION}.{name}.{base64.urlsafe_b64encode(content).decode()}"
 
     def open(self, namespace: str, variable: str, secret: Secret) -> str:
         """The value.
@@ -62,12 +69,16 @@ class SecretBox:
         Raises:
             SecretLost: its key is not there, or it was sealed for another place, or it is damaged.
         """
+        return self.open_bytes(namespace, variable, secret.sealed).decode()
+
+    def open_bytes(self, namespace: str, variable: str, sealed: str) -> bytes:
+        """As :meth:`open`, of what :meth:`seal_bytes` made."""
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-        version, _, rest = secret.sealed.partition(".")
+        version, _, rest = sealed.partition(".")
         name, _, text = rest.partition(".")
-        key = self._all().get(name) if version == _VERSION else None
+        key = self._all().get(name) if version == VERSION else None
         if key is None:
             raise SecretLost(
                 f"The secret {variable} cannot be opened: it was sealed under key {name[:16]!r}, which is not here. "
@@ -75,11 +86,22 @@ class SecretBox:
             )
         try:
             content = base64.urlsafe_b64decode(text)
-            return AESGCM(key).decrypt(content[:_NONCE], content[_NONCE:], _where(namespace, variable)).decode()
+            return AESGCM(key).decrypt(content[:_NONCE], content[_NONCE:], _where(namespace, variable))
         except (InvalidTag, ValueError):
             raise SecretLost(
                 f"The secret {variable} cannot be opened: it is damaged, or was sealed for another place. Set it anew."
             ) from None
+
+    def again(self, namespace: str, variable: str, sealed: str) -> str:
+        """What is sealed under any key, sealed under the newest; as it is if it is that already. Raises SecretLost."""
+        if key_of(sealed) == self.names[0]:
+            return sealed
+        return self.seal_bytes(namespace, variable, self.open_bytes(namespace, variable, sealed))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Which keys there are, the newest first; nothing of them follows. Raises as :meth:`seal`."""
+        return tuple(self._all())
 
     def open_all(self, namespace: str, sealed: Mapping[str, Secret]) -> dict[str, str]:
         """The values by variable. Raises SecretLost."""
@@ -91,6 +113,21 @@ class SecretBox:
             return hmac.compare_digest(self.open(namespace, variable, secret).encode(), value.encode())
         except SecretLost:
             return False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the keys are at hand, so that nothing here blocks."""
+        return bool(self._keys)
+
+    def fingerprints(self, content: bytes) -> tuple[str, ...]:
+        """By which ``content`` is known again without being kept: ``KEY.HMAC`` under each key, in their order. Whoever
+        has no key cannot try out what it might have been. Where there are no keys to be had, under one of this
+        process. Blocks where they are not there yet."""
+        try:
+            keys = self._all()
+        except SecretLost:
+            keys = {_name(_OF_PROCESS): _OF_PROCESS}
+        return tuple(f"{name}.{hmac.digest(key, _FINGERPRINT + content, 'sha256').hex()}" for name, key in keys.items())
 
     def _all(self) -> dict[str, bytes]:
         if not self._keys:

@@ -86,7 +86,7 @@ class Tokens:
     def is_meant(self, token: str) -> bool:
         """Whether ``token`` says, truly or not, that it is for here."""
         try:
-            self._check_meant(_claims(token))
+            self._check_meant(claims_of(token))
         except NotAccepted:
             return False
         return True
@@ -101,7 +101,7 @@ class Tokens:
         if len(token) > _MAX_SIZE:
             raise NotAccepted(f"The token is larger than {_MAX_SIZE} bytes.")
         algorithm, kid = self._head(token)
-        claims = _claims(token)
+        claims = claims_of(token)
         # Before the keys are asked for: a token of another issuer needs none of them.
         self._check_meant(claims)
         self._check_time(claims)
@@ -195,7 +195,8 @@ def _not_signed(kid: str | None, keys: KeySet) -> str:
     return "The token's signature is wrong."
 
 
-def _claims(token: str) -> dict[str, Any]:
+def claims_of(token: str) -> dict[str, Any]:
+    """What ``token`` says, checked or not. Raises NotAccepted: it is none."""
     return _part(token, 1, "content")
 
 

@@ -96,7 +96,8 @@ def _add_webhooks(router: APIRouter, scope: Callable[..., Awaitable[str]], permi
     ) -> Response:
         """The first time it is given a secret, by which receivers check the header X-Modelyard-Signature. Nothing is
         sent to this server's own machine, or link-local addresses, unless the host is in MODELYARD_WEBHOOK_HOSTS."""
-        wanted = Set(webhook=_hook_in(ns, webhook, body, services), headers=body.headers, rotate=body.rotate_secret)
+        hook = _hook_in(ns, webhook, body, services)
+        wanted = Set(webhook=hook, url=body.url, headers=body.headers, rotate=body.rotate_secret)
         written, secret = await services.alerts.set_webhook(wanted, caller.if_match)
         shown = schemas.WebhookSet(**_hook_out(written), secret=secret)
         return answer(shown, 201 if written.version == 1 else 200, {"ETag": f'"{written.version}"'})
@@ -183,7 +184,7 @@ def _rule_out(rule: domain.AlertRule) -> schemas.AlertRule:
 def _hook_in(namespace: str, name: str, body: schemas.SetWebhook, services: Services) -> webhooks.Webhook:
     now = services.clock()
     return webhooks.Webhook(
-        namespace=namespace, name=name, url=body.url, format=body.format, kinds=tuple(body.kinds),
+        namespace=namespace, name=name, url="", format=body.format, kinds=tuple(body.kinds),
         severities=tuple(body.severities), namespaces=tuple(body.namespaces), enabled=body.enabled, created_at=now,
         updated_at=now,
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -14,13 +15,16 @@ from modelyard.api import (
     alerts,
     bulk,
     caching,
+    changes,
     contents,
     models,
     objects,
+    pages,
     policies,
     problems,
     registry,
     schemas,
+    session,
     signing,
     sites,
     system,
@@ -50,14 +54,16 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     409: {**_PROBLEM, "description": "The present state does not allow it, or the name is taken."},
     412: {**_PROBLEM, "description": "If-Match did not match."},
     413: {**_PROBLEM, "description": "The body is too large."},
+    415: {**_PROBLEM, "description": "The body is not sent as JSON (Content-Type: application/json)."},
     422: {**_PROBLEM, "description": "Fields are wrong; all of them are named."},
     429: {**_PROBLEM, "description": "More was asked than the key's rate allows; Retry-After says when to come again."},
     503: {**_PROBLEM, "description": "The store is not available."},
 }
 
 
-def create_app(services: Services | None, *, max_body: int = 4 * 2**20) -> FastAPI:
-    """The API over ``services`` (without them it can only describe itself); ``max_body`` in bytes."""
+def create_app(services: Services | None, *, max_body: int = 4 * 2**20, dashboard: str = "") -> FastAPI:
+    """The API over ``services`` (without them it can only describe itself); ``max_body`` in bytes; ``dashboard``: the
+    folder that it is built in, if that is not the package's."""
     app = FastAPIOffline(
         title="Modelyard",
         version=__version__,
@@ -71,12 +77,24 @@ def create_app(services: Services | None, *, max_body: int = 4 * 2**20) -> FastA
     stored = (contents.store, caching.cache, objects.objects, objects.cached, transfers.transfers)
     who = tenants.routers()
     told = (alerts.alerts, *alerting.routers(), *policies.routers())
-    for router in (*told, *models.routers(), *registry.routers(), *signing.routers(), *stored, *shared, *who):
+    for router in (
+        changes.changes,
+        session.session,
+        *told,
+        *models.routers(),
+        *registry.routers(),
+        *signing.routers(),
+        *stored,
+        *shared,
+        *who,
+    ):
         app.include_router(router, prefix=PREFIX)
     app.include_router(audit, prefix=PREFIX)
     app.include_router(system.health)
     app.include_router(system.internal)
+    app.include_router(pages.pages)
     app.state.services = services
+    app.state.dashboard = Path(dashboard) if dashboard else pages.FOLDER
     problems.install(app)
     app.add_middleware(problems.BodyLimit, limit=max_body, without=f"{PREFIX}{objects.PREFIX}/")
     app.add_middleware(Audited)

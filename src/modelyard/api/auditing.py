@@ -2,7 +2,8 @@
 
 A write of the store carries the entry (see :mod:`modelyard.control.attempts`); a request that has written none is
 recorded here, before its answer is sent. Requests that read are not recorded, except exports of the record itself, nor
-are dry runs, nor the bytes of files on their way to the registry: they mean nothing until a version is published.
+are dry runs, nor what was carried out before under the same Idempotency-Key, nor the bytes of files on their way to the
+registry: they mean nothing until a version is published.
 """
 
 from __future__ import annotations
@@ -17,19 +18,22 @@ from urllib.parse import parse_qsl
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from modelyard.api.actions import DRY_IN_BODY, DRY_IN_QUERY, HARMLESS, UPLOADS, action_of
 from modelyard.control import attempts
-from modelyard.control.attempts import Attempt
+from modelyard.control.attempts import Attempt, Refusal
 from modelyard.domain.access import Principal, PrincipalKind
 from modelyard.domain.audit import ActorKind, Origin, Outcome, Record
 from modelyard.domain.errors import ModelyardError
 from modelyard.domain.masking import masked, scrubbed
-from modelyard.domain.recording import kind_of
+from modelyard.domain.recording import kind_of, thing_of
 
 log = logging.getLogger(__name__)
 
 _CHANGING: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-_EXPORT: Final = "/api/v1/audit/export"
-_UPLOADS: Final = "registry_objects"
+# What is read and goes on record nevertheless; signing in by an identity provider ends with a GET.
+_READ: Final = frozenset({"/api/v1/audit/export", "/api/v1/session/oidc/callback"})
+# What these are sent is secret: of them is recorded only what their routes say.
+_DISCREET: Final = "/api/v1/session"
 _KINDS: Final[Mapping[PrincipalKind, ActorKind]] = {
     PrincipalKind.ADMINISTRATOR: ActorKind.ADMINISTRATOR,
     PrincipalKind.KEY: ActorKind.KEY,
@@ -37,7 +41,9 @@ _KINDS: Final[Mapping[PrincipalKind, ActorKind]] = {
 }
 # Bytes of a body that are looked at for what it asks for.
 _BODY: Final = 65_536
-_TRUE: Final = frozenset({"1", "true", "on", "yes"})
+_TRUE: Final = frozenset({"1", "true", "t", "on", "yes", "y"})
+# Entries that one transaction holds, so that the event loop gets on.
+_TOGETHER: Final = 100
 # Callers who have not shown who they are could fill the record up: so many of them a minute are recorded.
 _STRANGERS: Final = 60
 
@@ -50,7 +56,7 @@ class Audited:
         self._strangers = _Strangers()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not (scope["method"] in _CHANGING or scope["path"] == _EXPORT):
+        if scope["type"] != "http" or not (scope["method"] in _CHANGING or scope["path"] in _READ):
             await self._app(scope, receive, send)
             return
         asked = _Asked(scope)
@@ -81,19 +87,34 @@ class Audited:
 
     async def _record(self, asked: _Asked, attempt: Attempt, status: int, code: str) -> None:
         """Put on record what has not been yet; what was written before it failed has an entry already."""
-        if asked.action == "" or (status < 400 and (attempt.targets or asked.changes_nothing)):
+        done = status < 400
+        if asked.action == "" or (done and (attempt.repeats or asked.changes_nothing)):
             return
         record = asked.record() or asked.record_of("", ActorKind.UNKNOWN)
         if record.actor_kind is ActorKind.UNKNOWN:
             left_out = self._strangers.admit()
             if left_out is None:
                 return
-            record = replace(record, change={**record.change, "left_out_before": left_out} if left_out else {})
-        outcome = Outcome.DONE if status < 400 else Outcome.REFUSED if status < 500 else Outcome.FAILED
+            change = record.change if left_out or asked.is_discreet else {}
+            record = replace(record, change={**change, "left_out_before": left_out} if left_out else change)
+        records = [_refused(record, refusal) for refusal in attempt.refusals]
+        if not done or not (attempt.targets or records):
+            outcome = Outcome.DONE if done else Outcome.REFUSED if status < 500 else Outcome.FAILED
+            records.append(replace(record, outcome=outcome, code=code))
         try:
-            await asked.services.audit.record(replace(record, outcome=outcome, code=code))
+            for start in range(0, len(records), _TOGETHER):
+                await asked.services.audit.record(*records[start : start + _TOGETHER])
         except ModelyardError as error:
             log.error("What came of a request (%s, %s) is not on record: %s", record.action, status, error)
+
+
+def _refused(record: Record, refusal: Refusal) -> Record:
+    error = refusal.error
+    return replace(
+        record, namespace=scrubbed(refusal.namespace), kind=refusal.kind, name=scrubbed(refusal.name), code=error.code,
+        outcome=Outcome.REFUSED if error.http_status < 500 else Outcome.FAILED,
+        change={"message": scrubbed(error.message)},
+    )  # fmt: skip
 
 
 class _Asked:
@@ -102,7 +123,8 @@ class _Asked:
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
         self._headers = {name: value for name, value in scope["headers"] if name in _HEADERS}
-        self._is_json = b"json" in self._headers.get(b"content-type", b"")
+        self.is_discreet = scope["path"].startswith(_DISCREET)
+        self._is_json = not self.is_discreet and b"json" in self._headers.get(b"content-type", b"")
         self._body = bytearray()
         self._said: tuple[str, str, dict[str, Any]] | None = None
         self.services = scope["app"].state.services
@@ -113,15 +135,18 @@ class _Asked:
 
     @property
     def action(self) -> str:
-        """The operation's name, alike in both path forms; empty: there is nothing at this path."""
+        """Its name on record; empty: there is nothing at this path."""
         route = self._scope.get("route")
-        return "" if route is None else f"{self._tag(route)}.{route.name}"
+        return "" if route is None else action_of(route)
 
     @property
     def changes_nothing(self) -> bool:
         """Of one that was done: whether it was not to change anything."""
-        query = dict(parse_qsl(self._scope["query_string"].decode("latin-1")))
-        return query.get("dry_run", "").lower() in _TRUE or self.action.startswith(_UPLOADS)
+        if self._scope.get("state", {}).get("harmless"):
+            return True
+        action = self.action
+        flags = self._query() if action in DRY_IN_QUERY else self._sent() if action in DRY_IN_BODY else {}
+        return action in HARMLESS | UPLOADS or str(flags.get("dry_run", "")).lower() in _TRUE
 
     def record(self) -> Record | None:
         principal = self._scope.get("state", {}).get("principal")
@@ -130,14 +155,12 @@ class _Asked:
         return self.record_of(principal.name, _KINDS.get(principal.kind) or kind_of(principal.name))
 
     def record_of(self, actor: str, kind: ActorKind) -> Record:
-        if self._said is None:
-            self._said = self._read()
-        name, reason, asked = self._said
+        name, reason, asked = self._read()
         path = self._scope.get("path_params", {})
         namespace = path.get("namespace", self._scope.get("state", {}).get("namespace", ""))
         return Record(
             at=self.services.clock(), actor=scrubbed(actor), actor_kind=kind, action=self.action,
-            namespace=scrubbed(str(namespace)), kind=_singular(self._tag(self._scope["route"])),
+            namespace=scrubbed(str(namespace)), kind=thing_of(self.action),
             name=name, reason=reason, change={"asked": asked} if asked else {},
             origin=Origin(
                 address=self._header(b"x-forwarded-for"), client=self._header(b"user-agent"),
@@ -147,27 +170,32 @@ class _Asked:
 
     def _read(self) -> tuple[str, str, dict[str, Any]]:
         """The target's name, the reason and all else that is asked for."""
-        asked: dict[str, Any] = {}
-        try:
-            body = orjson.loads(self._body) if 0 < len(self._body) <= _BODY else {}
-        except ValueError:
-            body = {}
-        if isinstance(body, dict):
-            asked |= body
-        asked |= parse_qsl(self._scope["query_string"].decode("latin-1"))
+        if self._said is not None:
+            return self._said
+        asked = self._told() if self.is_discreet else self._sent() | self._query()
         reason = asked.pop("reason", "")
         named = [str(value) for key, value in self._scope.get("path_params", {}).items() if key != "namespace"]
         if not named and isinstance(asked.get("name"), str):
             named = [asked["name"]]
-        return scrubbed("/".join(named)), scrubbed(reason) if isinstance(reason, str) else "", masked(asked)
+        self._said = scrubbed("/".join(named)), scrubbed(reason) if isinstance(reason, str) else "", masked(asked)
+        return self._said
+
+    def _told(self) -> dict[str, Any]:
+        return dict(self._scope.get("state", {}).get("told", {}))
+
+    def _sent(self) -> dict[str, Any]:
+        """The body, if it is an object and not too large to be looked at."""
+        try:
+            body = orjson.loads(self._body) if 0 < len(self._body) <= _BODY else {}
+        except ValueError:
+            body = {}
+        return body if isinstance(body, dict) else {}
+
+    def _query(self) -> dict[str, Any]:
+        return dict(parse_qsl(self._scope["query_string"].decode("latin-1")))
 
     def _header(self, name: bytes) -> str:
         return scrubbed(self._headers.get(name, b"").decode("latin-1"))
-
-    @staticmethod
-    def _tag(route: Any) -> str:
-        tags = getattr(route, "tags", None) or ["system"]
-        return str(tags[0]).removesuffix(" by namespace").replace(" ", "_")
 
 
 _HEADERS: Final = frozenset({b"content-type", b"user-agent", b"x-forwarded-for"})
@@ -192,9 +220,3 @@ class _Strangers:
         self._admitted += 1
         left_out, self._left_out = self._left_out, 0
         return left_out
-
-
-def _singular(tag: str) -> str:
-    if tag.endswith("ies"):
-        return f"{tag[:-3]}y"
-    return tag if tag.endswith("ss") else tag.removesuffix("s")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
 import hmac
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
@@ -23,6 +23,7 @@ from modelyard.access.issuing import IssuerUnavailable
 from modelyard.access.secrets import SecretBox
 from modelyard.api import schemas
 from modelyard.api.answers import operation_out
+from modelyard.api.credentials import shown
 from modelyard.api.problems import Unauthorized
 from modelyard.backends.port import Backend
 from modelyard.control.absences import Absences
@@ -39,6 +40,7 @@ from modelyard.control.policies import PolicyDesk
 from modelyard.control.ports import Idempotency, Store
 from modelyard.control.schedule_service import ScheduleService
 from modelyard.control.service import ModelService
+from modelyard.control.sign_ins import SignIns
 from modelyard.control.stop_many import StopMany
 from modelyard.control.tenants import Tenants
 from modelyard.control.traffic import TrafficBook
@@ -94,6 +96,7 @@ class Services:
     token: Callable[[], str]
     callers: Callers
     secrets: SecretBox
+    sign_ins: SignIns
     tenants: Tenants
     clock: Callable[[], datetime]
 
@@ -109,25 +112,29 @@ async def identify(request: Request) -> Principal | None:
 
     Raises:
         Unauthorized: they are nobody's, and why; never quoting them.
+        CrossSite: a page of another origin sends what may change something, with a session.
     """
-    header = request.headers.get("authorization")
-    if header is None:
-        return None
-    services, shown = services_of(request), header.encode("latin-1")
+    services = services_of(request)
+    authorization = shown(request, services.sign_ins.sessions, services.sign_ins.public)
+    return None if authorization is None else await recognise(services, authorization)
+
+
+async def recognise(services: Services, authorization: bytes) -> Principal:
+    """Whom an ``Authorization`` header's value names. Raises Unauthorized, as above."""
     token = services.token().encode()
-    if token and hmac.compare_digest(bearer(shown).encode(), token):
+    if token and hmac.compare_digest(bearer(authorization).encode(), token):
         return ADMIN
-    found = services.callers.known(shown)
+    found = services.callers.known(authorization)
     if found is None:
         try:
-            found = await services.callers.identify(shown)
+            found = await services.callers.identify(authorization)
         except NotAccepted as error:
             raise Unauthorized(error.message) from None
     return found.caller
 
 
 async def authenticate(request: Request) -> Principal:
-    """Who asks, found out and counted once a request. Raises Unauthorized, RateLimited."""
+    """Who asks, found out and counted once a request. Raises Unauthorized, CrossSite, RateLimited."""
     found: Principal | None = getattr(request.state, "principal", None)
     if found is None:
         found = await identify(request)
@@ -135,8 +142,9 @@ async def authenticate(request: Request) -> Principal:
             raise Unauthorized
         # First, so that a refusal for asking too often is on record as theirs.
         request.state.principal = found
-        callers = services_of(request).callers
-        known = callers.known(request.headers["authorization"].encode("latin-1"))
+        services = services_of(request)
+        callers = services.callers
+        known = callers.known(shown(request, services.sign_ins.sessions, services.sign_ins.public) or b"")
         if known is not None:
             callers.count(known)
     return found
@@ -255,11 +263,11 @@ async def _guards(
     actor = principal.name
     idempotency = None
     if idempotency_key is not None:
-        digest = hashlib.sha256()
-        digest.update(f"{request.method} {request.url.path}?{request.url.query}\n".encode())
-        digest.update(await request.body())
+        content = f"{request.method} {request.url.path}?{request.url.query}\n".encode() + await request.body()
+        box = services_of(request).secrets
+        found = box.fingerprints(content) if box.is_open else await asyncio.to_thread(box.fingerprints, content)
         scope = f"{actor} {request.method} {request.url.path}"
-        idempotency = Idempotency(scope=scope, key=idempotency_key, fingerprint=digest.hexdigest())
+        idempotency = Idempotency(scope=scope, key=idempotency_key, fingerprint=found[0], others=found[1:])
     return Caller(actor=actor, if_match=_version(if_match), idempotency=idempotency, principal=principal)
 
 

@@ -99,6 +99,9 @@ async def _on_modelyard_error(request: Request, error: Exception) -> Response:
 async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     in_body = [item for item in error.errors() if item["loc"][:1] == ("body",)]
+    if isinstance(error.body, bytes):
+        # Nobody has read it as JSON, as it does not say that it is.
+        return _no_json(request)
     for item in in_body:
         if item["type"] == "json_invalid":
             position = item["loc"][1] if len(item["loc"]) > 1 else "?"
@@ -116,6 +119,14 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     problems += await all_problems(rest, details, request.app.state.services.checks)
     invalid = InvalidRequest(problems)
     return problem(request, 422, invalid.code, invalid.title, invalid.message, invalid.problems)
+
+
+def _no_json(request: Request) -> Response:
+    given = request.headers.get("content-type")
+    said = f"as {given[:100]!r}" if given else "without a Content-Type"
+    detail = f"The body was sent {said}. Send JSON, with the header Content-Type: application/json."
+    wrong = [Problem("header.Content-Type", "unsupported_media_type", detail)]
+    return problem(request, 415, "unsupported_media_type", "Unsupported media type", detail, wrong)
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:

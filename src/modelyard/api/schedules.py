@@ -12,7 +12,8 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from modelyard.api import schemas
 from modelyard.api.context import CallerDep, ModelName, Reason, Services, ToOperate, ToRead, answer, caller_of
 from modelyard.api.schedule_shapes import preview_out, schedule_in, schedule_out, status_of, until_in
-from modelyard.domain.icalendar import CONTENT_TYPE, calendar
+from modelyard.control.caller import Caller
+from modelyard.domain.icalendar import CONTENT_TYPE
 from modelyard.domain.model import Model
 from modelyard.domain.scheduling import ModelSchedule
 
@@ -55,9 +56,7 @@ def add(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
         name: ModelName, ns: Namespace, caller: CallerDep, services: ToOperate, body: schemas.Reasoned | None = None
     ) -> Response:
         """From its next time on."""
-        caller = replace(caller, reason=body.reason if body else "")
-        await services.schedules.switch(ns, name, caller, on=True)
-        return _answer(services, *await services.schedules.get(ns, name, caller.principal))
+        return await _switched(services, ns, name, caller, body, on=True)
 
     @router.post(
         "/{name}/schedule/disable", response_model=schemas.Schedule, summary="Keep a schedule and have it do nothing"
@@ -65,9 +64,7 @@ def add(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> None:
     async def disable_schedule(
         name: ModelName, ns: Namespace, caller: CallerDep, services: ToOperate, body: schemas.Reasoned | None = None
     ) -> Response:
-        caller = replace(caller, reason=body.reason if body else "")
-        await services.schedules.switch(ns, name, caller, on=False)
-        return _answer(services, *await services.schedules.get(ns, name, caller.principal))
+        return await _switched(services, ns, name, caller, body, on=False)
 
     @router.post(
         "/{name}/schedule/extend", response_model=schemas.Schedule, summary="Leave a model running for longer, once"
@@ -103,7 +100,7 @@ def _add_views(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> N
     ) -> schemas.ScheduleStatus:  # fmt: skip
         """`next_action` is computed when asked."""
         model, kept = await services.schedules.find(ns, name, caller_of(request))
-        coming = None if kept is None else services.schedules.next_action(kept)
+        coming = None if kept is None else await services.schedules.next_action(kept)
         return status_of(model, kept, coming, services.clock())
 
     @router.get(
@@ -114,7 +111,7 @@ def _add_views(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> N
     ) -> schemas.SchedulePreview:
         """Of one that is disabled nothing comes."""
         model, kept = await services.schedules.get(ns, name, caller_of(request))
-        return preview_out(model, kept, services.schedules.coming(kept, days), days)
+        return preview_out(model, kept, await services.schedules.coming(kept, days), days)
 
     @router.get(
         "/{name}/schedule.ics", response_class=Response, responses=_CALENDAR, summary="A schedule as a calendar"
@@ -122,9 +119,14 @@ def _add_views(router: APIRouter, namespace: Callable[..., Awaitable[str]]) -> N
     async def export_schedule(name: ModelName, ns: Namespace, services: ToRead, request: Request) -> Response:
         """A year of windows, for programs that subscribe to calendars."""
         model, kept = await services.schedules.get(ns, name, caller_of(request))
-        periods = services.schedules.periods(kept, _CALENDAR_DAYS)
-        text = calendar(str(model.ref), model.uid, periods, services.clock())
-        return Response(text, media_type=CONTENT_TYPE)
+        return Response(await services.schedules.calendar(model, kept, _CALENDAR_DAYS), media_type=CONTENT_TYPE)
+
+
+async def _switched(
+    services: Services, namespace: str, name: str, caller: Caller, body: schemas.Reasoned | None, *, on: bool
+) -> Response:
+    await services.schedules.switch(namespace, name, replace(caller, reason=body.reason if body else ""), on=on)
+    return _answer(services, *await services.schedules.get(namespace, name, caller.principal))
 
 
 def _answer(services: Services, model: Model, kept: ModelSchedule) -> Response:

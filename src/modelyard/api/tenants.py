@@ -13,7 +13,7 @@ from modelyard.api.context import Known, Needs, Reason, Services, answer, caller
 from modelyard.api.translate import duration_in
 from modelyard.control.access_ports import Membership
 from modelyard.control.tenants import NewKey, member_in, text_of
-from modelyard.domain.access import EVERYWHERE, PERMISSIONS, Grant, Permission
+from modelyard.domain.access import EVERYWHERE, Grant, Permission, Principal
 from modelyard.domain.rates import Rate
 
 _KEPT: Final[dict[int | str, dict[str, Any]]] = {
@@ -30,11 +30,10 @@ me = APIRouter(tags=["access"])
 @me.get("/me", response_model=schemas.Me, summary="Who am I, and what may I do where?")
 async def whoami(_: Known, request: Request) -> Response:
     caller = caller_of(request)
-    grants = sorted(caller.grants, key=lambda g: (g.namespace, g.role, g.models))
     return answer(
         schemas.Me(
             name=caller.name, kind=caller.kind, oversees=caller.oversees, groups=sorted(caller.groups),
-            grants=[_grant_out(grant) for grant in grants],
+            grants=grants_out(caller),
         )
     )  # fmt: skip
 
@@ -153,10 +152,14 @@ def _key_fields(key: ApiKey) -> dict[str, Any]:
     }
 
 
+def grants_out(caller: Principal) -> list[schemas.Grant]:
+    """What ``caller`` may where."""
+    return [_grant_out(grant) for grant in sorted(caller.grants, key=lambda g: (g.namespace, g.role, g.models))]
+
+
 def _grant_out(grant: Grant) -> schemas.Grant:
-    permissions = [p for p in Permission if p in PERMISSIONS[grant.role]]
     return schemas.Grant(
-        namespace=grant.namespace, role=grant.role, permissions=permissions, models=list(grant.models)
+        namespace=grant.namespace, role=grant.role, permissions=list(grant.permissions), models=list(grant.models)
     )  # fmt: skip
 
 

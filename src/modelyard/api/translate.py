@@ -131,6 +131,8 @@ def field_problem(loc: tuple[int | str, ...], kind: str, message: str) -> Proble
         code = "invalid_json"
     if kind == "extra_forbidden":
         message = "There is no such field here; check its spelling."
+    if kind.startswith("datetime_"):
+        message = "Write a time with its zone, for example 2030-01-01T08:00:00Z."
     return Problem(path, code, message.removeprefix("Value error, "))
 
 

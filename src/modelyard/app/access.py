@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 
 from modelyard.access.callers import Callers
-from modelyard.access.configuring import members_of, tokens_of
+from modelyard.access.configuring import members_of, provider_of, sessions_of, tokens_of
+from modelyard.access.secrets import SecretBox
 from modelyard.app.clock import utc_now
 from modelyard.control.changes import ChangeFeed
+from modelyard.control.sign_ins import SignIns
 from modelyard.control.tenants import Directory, UseNotes
 from modelyard.settings import Settings
 from modelyard.store.store import SqlStore
@@ -34,6 +36,13 @@ class TokenReader:
         except OSError:
             return ""
         return self._token
+
+
+def sign_ins_of(settings: Settings, store: SqlStore, box: SecretBox) -> SignIns:
+    """How browsers are signed in."""
+    return SignIns(
+        store.sign_ins, box, sessions_of(settings, box), provider_of(settings), utc_now, public=settings.public_url
+    )
 
 
 async def open_directory(

@@ -37,7 +37,7 @@ def alert_parts(
 
     def beside(traffic: TrafficBook, fence: Fence) -> Mapping[str, Coroutine[Any, Any, None]]:
         outbox = Outbox(
-            store.alerts, WebhookSender(hosts), sealer, utc_now, site=site, url=settings.url, tally=tally
+            store.alerts, WebhookSender(hosts), sealer, utc_now, site=site, url=settings.address, tally=tally
         )  # fmt: skip
         usage = partial(usage_of, backends)
         alerting = Alerting(

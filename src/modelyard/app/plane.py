@@ -8,12 +8,13 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from modelyard.access.secrets import SecretBox, box_of
 from modelyard.api.context import Services
-from modelyard.app.access import TokenReader, open_directory
+from modelyard.app.access import TokenReader, open_directory, sign_ins_of
 from modelyard.app.alerts import alert_parts
 from modelyard.app.clock import utc_now
 from modelyard.app.metrics import MetricsSource
@@ -35,6 +36,7 @@ from modelyard.control.forecasts import Forecasts
 from modelyard.control.leases import Lease
 from modelyard.control.policies import PolicyDesk
 from modelyard.control.policing import Policing
+from modelyard.control.resealing import Resealing
 from modelyard.control.schedule_service import ScheduleService
 from modelyard.control.scheduler import Scheduler
 from modelyard.control.service import ModelService
@@ -47,8 +49,6 @@ from modelyard.domain.spec import BackendName
 from modelyard.gateway.client import GatewayChannel
 from modelyard.observe.metrics import ControlMetrics
 from modelyard.registry.caching import CacheViews
-from modelyard.registry.catalog import Catalog
-from modelyard.registry.contents import Contents
 from modelyard.registry.keeping import Preloader
 from modelyard.registry.objects import Objects
 from modelyard.settings import Settings
@@ -85,14 +85,15 @@ async def control_plane(settings: Settings) -> AsyncIterator[Services]:
         listeners: list[Callable[[], None]] = [feed.stir_followers]
         premises = leases.premises(settings.home, settings.url)
         shelf = await open_shelf(settings, store, premises.id, partial(_tell, listeners), stack)
+        box = box_of(settings.secrets_file, settings.secrets_key)
+        resealing = Resealing(store.sealed, box)
         _keep_running(
             stack,
-            (_tidy(store, shelf.catalog, shelf.contents, settings.audit_days), "tidy up"),
+            (_tidy(settings, store, shelf, resealing), "tidy up"),
             (feed.hear(store.news()), "hear of others' changes"),
         )
         callers, directory = await open_directory(settings, store, feed, stack)
         lease = Lease(store, premises, leases.myself())
-        box = box_of(settings.secrets_file, settings.secrets_key)
         current = _backends(settings, shelf.serving, box)
         desk, beside, tally = alert_parts(settings, store, feed, current, box, premises.id)
         equipment = Equipment(
@@ -143,7 +144,7 @@ async def control_plane(settings: Settings) -> AsyncIterator[Services]:
             capacity=capacity,
             absences=Absences(store, premises.id),
             traffic=equipment.traffic,
-            doctor=Doctor(store, store, feed, shown, utc_now, site=premises.id),
+            doctor=Doctor(store, store, feed, shown, utc_now, site=premises.id, resealing=resealing),
             alerts=desk,
             policies=commands.policies,
             backends=shown,
@@ -151,6 +152,7 @@ async def control_plane(settings: Settings) -> AsyncIterator[Services]:
             token=TokenReader(settings),
             callers=callers,
             secrets=box,
+            sign_ins=sign_ins_of(settings, store, box),
             tenants=Tenants(store.access, directory, utc_now),
             clock=utc_now,
         )
@@ -189,7 +191,7 @@ def _commands(plane: _Plane, shown: Mapping[BackendName, Backend], capacity: Cap
     policies = PolicyDesk(store.policies, store, utc_now, shared=store.shared, sources=sources)
     checks = SpecChecks(store, shown, sources=sources)
     models = ModelService(store, feed, checks, utc_now, site=site, gate=policies)
-    forecasts = Forecasts(store, models, checks, capacity, utc_now, site=site, gate=policies)
+    forecasts = Forecasts(store, models, capacity, utc_now, site=site)
     return _Commands(
         policies=policies, checks=checks, models=models, forecasts=forecasts,
         stop_many=StopMany(store, feed, models, store.bulks, utc_now),
@@ -273,9 +275,18 @@ def _closing(driver: SiteDriver) -> Callable[[type[BaseException] | None, object
     return close
 
 
-async def _tidy(store: SqlStore, catalog: Catalog, contents: Contents, audit_days: float | None) -> None:
+async def _tidy(settings: Settings, store: SqlStore, shelf: Shelf, resealing: Resealing) -> None:
+    works: list[Callable[[], Awaitable[object]]] = [
+        store.tidy,
+        shelf.catalog.purge,
+        shelf.contents.clean_up,
+        lambda: store.audit.retain(settings.audit_days, utc_now()),
+        lambda: store.access.purge(timedelta(days=settings.ended_key_days), utc_now()),
+    ]
+    # Where there are no keys yet nothing is sealed, and none are made for this.
+    if settings.secrets_key or settings.secrets_file.exists():
+        works.append(resealing.run)
     while True:
-        works = (store.tidy, catalog.purge, contents.clean_up, lambda: store.audit.retain(audit_days, utc_now()))
         for work in works:
             try:
                 await work()

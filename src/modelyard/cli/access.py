@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -102,7 +103,7 @@ def create(
     reason: ReasonOption = "",
 ) -> None:
     """Make an API key. It is shown this once: give it to the program as MODELYARD_TOKEN."""
-    from datetime import UTC, datetime, timedelta
+    from datetime import timedelta
 
     from modelyard.domain.quantities import parse_duration
 
@@ -136,7 +137,7 @@ def rotate(
     """Give a key another secret, which is shown this once."""
     namespace = _where(all_namespaces)
     made = cli.client.api_keys.rotate(_id_of(cli, key, namespace), overlap=overlap, namespace=namespace)
-    cli.show(made.raw, lambda: _told_once(made))
+    cli.show(made.raw, lambda: f"{_told_once(made)} {_before(made)}")
 
 
 def revoke(cli: Cli, key: KeyArgument, all_namespaces: AllOption = False, reason: ReasonOption = "") -> None:
@@ -170,6 +171,16 @@ def _told_once(key: NewApiKey) -> str:
     )
 
 
+def _before(key: ApiKey) -> str:
+    """Until when the secret before the last rotation works."""
+    until = key.previous_until
+    return "The one before works no more." if until is None else f"The one before works until {_minute(until)}."
+
+
+def _minute(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
 def _models(patterns: Sequence[str]) -> str:
     return ", ".join(patterns) or "[dim]all[/]"
 
@@ -181,7 +192,8 @@ def _me_view(me: Me) -> RenderableType:
     made = table("NAMESPACE", "ROLE", "MAY", "MODELS")
     for grant in me.grants:
         made.add_row(grant.namespace, grant.role, ", ".join(grant.permissions), _models(grant.models))
-    return Group(f"You are {escape(me.name)} ({me.kind}).", made)
+    groups = [f"Your groups: {escape(', '.join(me.groups))}"] if me.groups else []
+    return Group(f"You are {escape(me.name)} ({me.kind}).", *groups, made)
 
 
 def _member_table(found: Sequence[Member]) -> Table:
@@ -200,11 +212,16 @@ def _key_table(found: Sequence[ApiKey]) -> Table:
     from rich.markup import escape
 
     made = table("KEY", "ID", "ROLE", "MODELS", "CREATED", "BY", "LAST USE", "ENDS")
+    now = datetime.now(UTC)
     for key in found:
         used = f"{ago(key.last_used_at)} ago" if key.last_used_at else "[dim]never[/]"
-        ends = "" if key.expires_at is None else key.expires_at.isoformat(" ", "minutes")
+        ends = "[dim]never[/]" if key.expires_at is None else _minute(key.expires_at)
         if key.revoked_at is not None:
             ends = "[yellow]revoked[/]"
+        elif key.expires_at is not None and key.expires_at <= now:
+            ends = f"[yellow]expired[/] {_minute(key.expires_at)}"
+        if key.revoked_at is None and key.previous_until is not None and key.previous_until > now:
+            ends += f"; its secret before {_minute(key.previous_until)}"
         created = f"{ago(key.created_at)} ago"
         made.add_row(key.name, key.id, key.role, _models(key.models), created, escape(key.created_by), used, ends)
     return made

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelyard.cli.context import SHARED, Cli, EverywhereOption, ReasonOption, command, seconds
-from modelyard.cli.views import ago, table
+from modelyard.cli.views import ago, pairs_table, table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,7 +28,9 @@ WholeOption = Annotated[bool, typer.Option("--installation", help="Of the whole 
 
 
 def register(app: typer.Typer) -> None:
-    for name, function in (("list", list_alerts), ("silence", silence), ("unsilence", unsilence)):
+    for name, function in (
+        ("list", list_alerts), ("show", show), ("silence", silence), ("unsilence", unsilence),
+    ):  # fmt: skip
         command(alerts, name)(function)
     for name, of_rules in (("list", list_rules), ("set", set_rule), ("delete", delete_rule)):
         command(rules, name)(of_rules)
@@ -49,9 +51,16 @@ def list_alerts(
     )  # fmt: skip
     shown = list(islice(found, limit))
     if not shown and not cli.is_plain:
-        cli.say("Nothing fires" + (", and nothing has." if past else "."))
+        where = "" if everywhere else f" in namespace {cli.client.namespace}; everywhere: modelyard alerts list -A"
+        cli.say(("Nothing fires or has fired" if past else "Nothing fires") + where)
         return
     cli.show([alert.raw for alert in shown], lambda: _alert_table(shown))
+
+
+def show(cli: Cli, fingerprint: FingerprintArgument) -> None:
+    """What is wrong, since when, why, and what to do first."""
+    alert = cli.client.alerts.get(fingerprint)
+    cli.show(alert.raw, lambda: pairs_table(_rows(alert)))
 
 
 def silence(
@@ -65,7 +74,7 @@ def silence(
     assert length is not None
     until = datetime.now(UTC) + timedelta(seconds=length)
     alert = cli.client.alerts.silence(fingerprint, until, reason=reason)
-    cli.show(alert.raw, lambda: f"{fingerprint} is silenced until {until:%Y-%m-%d %H:%M} UTC")
+    cli.show(alert.raw, lambda: f"{fingerprint} is silenced until {_moment(until)}")
 
 
 def unsilence(cli: Cli, fingerprint: FingerprintArgument) -> None:
@@ -128,6 +137,34 @@ def scope(cli: Cli, installation: bool) -> str | None:
 _COLOURS = {"critical": "red", "warning": "yellow"}
 
 
+def _moment(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC"
+
+
+def _state(one: Alert) -> str:
+    return f"silenced until {_moment(one.silence.until)}" if one.silence and one.state == "firing" else one.state
+
+
+def _rows(one: Alert) -> list[tuple[str, str]]:
+    from rich.markup import escape
+
+    scope, _, rule = one.rule.partition("/")
+    ended = f" until {_moment(one.ends_at)}" if one.ends_at else f", for {ago(one.starts_at)}"
+    rows = [
+        ("Alert", escape(one.annotations.get("summary", one.kind))),
+        ("Severity", one.severity),
+        ("State", _state(one)),
+        ("Since", _moment(one.starts_at) + ended),
+        ("Why", escape(one.annotations.get("description", ""))),
+        ("Number", "" if one.value is None else f"{one.value:.4g}; it fires from {one.threshold:g}"),
+        ("Rule", f"{rule} of {f'namespace {scope}' if scope else 'the installation'}"),
+        ("Do first", escape(one.annotations.get("action", "")) if one.state == "firing" else ""),
+        ("Silenced", escape(f"by {one.silence.by}: {one.silence.reason}") if one.silence else ""),
+        ("Fingerprint", one.fingerprint),
+    ]
+    return [(name, text) for name, text in rows if text]
+
+
 def _alert_table(found: Iterable[Alert]) -> Table:
     from rich.markup import escape
 
@@ -135,10 +172,15 @@ def _alert_table(found: Iterable[Alert]) -> Table:
     for one in found:
         colour = _COLOURS.get(one.severity) if one.state == "firing" else None
         severity = f"[{colour}]{one.severity}[/]" if colour else one.severity
-        state = "silenced" if one.silence and one.state == "firing" else one.state
         said = one.annotations.get("description") or one.annotations.get("summary", "")
         made.add_row(
-            f"{one.namespace}/{one.model}", one.kind, severity, state, ago(one.starts_at), one.fingerprint, escape(said)
+            f"{one.namespace}/{one.model}",
+            one.kind,
+            severity,
+            _state(one),
+            ago(one.starts_at),
+            one.fingerprint,
+            escape(said),
         )
     return made
 

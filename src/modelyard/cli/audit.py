@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,18 +23,40 @@ if TYPE_CHECKING:
     from modelyard.client import AuditEntry, AuditVerdict
     from modelyard.domain.audit import Verifier
 
+
 audit = typer.Typer(help="See who did what, and whether the record is whole.", no_args_is_help=True)
 
-ActorOption = Annotated[
-    str | None, typer.Option("--actor", help="Only what this one did: admin, key:ci, policy:nights.")
-]
-ActionOption = Annotated[str | None, typer.Option("--action", help="Only this, for example models.stop.")]
-TargetOption = Annotated[str | None, typer.Option("--target", help="Only what was done to this name.")]
-OutcomeOption = Annotated[str | None, typer.Option("--outcome", help="done, refused or failed.")]
-RequestOption = Annotated[str | None, typer.Option("--request", help="Only what the request with this id did.")]
-SinceOption = Annotated[str | None, typer.Option("--since", help="From this time on: 2030-01-01T08:00:00Z.")]
-UntilOption = Annotated[str | None, typer.Option("--until", help="Before this time.")]
-SearchOption = Annotated[str | None, typer.Option("--search", help="Part of the reason.")]
+
+def _filter(name: str, says: str) -> Any:
+    return Annotated[str | None, typer.Option(name, help=says)]
+
+
+_AT = "2030-01-01T08:00:00Z"
+# What both commands that look for entries are given, as the client calls it.
+_FILTERS: dict[str, Any] = {
+    "actor": _filter("--actor", "Only what this one did: admin, key:ci, policy:nights."),
+    "action": _filter("--action", "Only this, for example models.stop."),
+    "target": _filter("--target", "Only what was done to this name."),
+    "outcome": _filter("--outcome", "done, refused or failed."),
+    "request": _filter("--request", "Only what the request with this id did."),
+    "since": _filter("--since", f"From this time on: {_AT}."),
+    "until": _filter("--until", f"Before this time: {_AT}."),
+    "search": _filter("--search", "Part of the reason."),
+}
+
+
+def _filtered(function: Callable[..., None]) -> Callable[..., None]:
+    """A command with the filters as options, which it gets together after the :class:`Cli`."""
+    first, _, *own = inspect.signature(function, eval_str=True).parameters.values()
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    options = [inspect.Parameter(name, keyword, default=None, annotation=one) for name, one in _FILTERS.items()]
+
+    @functools.wraps(function)
+    def run(cli: Cli, **values: Any) -> None:
+        function(cli, {name: values.pop(name) for name in _FILTERS}, **values)
+
+    run.__signature__ = inspect.Signature([first, *options, *(p.replace(kind=keyword) for p in own)])  # type: ignore[attr-defined]
+    return run
 
 
 def register(app: typer.Typer) -> None:
@@ -41,24 +65,15 @@ def register(app: typer.Typer) -> None:
     app.add_typer(audit, name="audit", rich_help_panel=SHARED)
 
 
+@_filtered
 def list_entries(
     cli: Cli,
-    actor: ActorOption = None,
-    action: ActionOption = None,
-    target: TargetOption = None,
-    outcome: OutcomeOption = None,
-    request: RequestOption = None,
-    since: SinceOption = None,
-    until: UntilOption = None,
-    search: SearchOption = None,
+    wanted: dict[str, Any],
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many at most.")] = 20,
 ) -> None:
     """Who did what, newest first; with --namespace only in that one, which its administrators may."""
-    wanted = cli.client.audit.list(
-        namespace=cli.namespace, actor=actor, action=action, target=target, outcome=outcome, request=request,
-        since=since, until=until, search=search, page_size=min(limit, 1000),
-    )  # fmt: skip
-    found = list(islice(wanted, limit))
+    entries = cli.client.audit.list(namespace=cli.namespace, page_size=min(limit, 1000), **wanted)
+    found = list(islice(entries, limit))
     cli.show([one.raw for one in found], lambda: _table(found))
 
 
@@ -68,23 +83,14 @@ def show(cli: Cli, number: Annotated[int, typer.Argument(metavar="NUMBER", help=
     cli.show(one.raw, lambda: _view(one))
 
 
+@_filtered
 def export(
     cli: Cli,
+    wanted: dict[str, Any],
     to: Annotated[Path | None, typer.Option("--to", help="A file (default: standard output).", dir_okay=False)] = None,
-    actor: ActorOption = None,
-    action: ActionOption = None,
-    target: TargetOption = None,
-    outcome: OutcomeOption = None,
-    request: RequestOption = None,
-    since: SinceOption = None,
-    until: UntilOption = None,
-    search: SearchOption = None,
 ) -> None:
     """The record as lines of JSON, oldest first. Whole, it is a chain that `verify --file` checks without a server."""
-    lines = cli.client.audit.export(
-        namespace=cli.namespace, actor=actor, action=action, target=target, outcome=outcome, request=request,
-        since=since, until=until, search=search,
-    )  # fmt: skip
+    lines = cli.client.audit.export(namespace=cli.namespace, **wanted)
     if to is None:
         for line in lines:
             typer.echo(line)

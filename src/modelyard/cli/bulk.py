@@ -14,6 +14,7 @@ from modelyard.cli.context import (
     CHANGES,
     Cli,
     DryRunOption,
+    EverywhereOption,
     ReasonOption,
     WaitOption,
     WaitTimeoutOption,
@@ -47,7 +48,7 @@ SelectorOption = Annotated[
 ]
 NamespacesOption = Annotated[
     str | None,
-    typer.Option("--namespaces", metavar="A,B", help="Of these; * for all you see.", rich_help_panel=_WHICH),
+    typer.Option("--namespaces", metavar="A,B", help="Of these.", rich_help_panel=_WHICH),
 ]
 StateOption = Annotated[
     list[str] | None, typer.Option("--state", help="In this state (repeat: any).", rich_help_panel=_WHICH)
@@ -69,6 +70,7 @@ class _Request:
     names: Sequence[str] | None
     selector: Sequence[str] | None
     namespaces: str | None
+    everywhere: bool
     state: Sequence[str] | None
     search: str
     every: bool
@@ -83,68 +85,70 @@ class _Request:
     @property
     def which(self) -> dict[str, Any]:
         places = [name for name in (self.namespaces or "").split(",") if name]
-        everywhere = "*" in places
+        if self.everywhere and places:
+            raise typer.BadParameter("Say --namespaces or --all-namespaces, and only one of these.")
+        if "*" in places:
+            raise typer.BadParameter("All of them is --all-namespaces (-A).", param_hint="--namespaces")
         return {
             "names": self.names or (), "label": pairs(self.selector or [], "--selector"), "states": self.state or (),
-            "search": self.search, "all": self.every, "namespaces": () if everywhere else places,
-            "namespace": "*" if everywhere else None,
+            "search": self.search, "all": self.every, "namespaces": places,
+            "namespace": "*" if self.everywhere else None,
         }  # fmt: skip
 
 
 def register(app: typer.Typer) -> None:
-    for function in (start, stop, restart, delete, label, schedule):
+    command(bulk, "start")(_plain("start", "Start models. A stop of one that comes later goes before its start."))
+    command(bulk, "stop")(stop)
+    command(bulk, "restart")(_plain("restart", "New instances of models; they go on serving meanwhile."))
+    for function in (delete, label, schedule):
         command(bulk, function.__name__)(function)
     app.add_typer(bulk, name="bulk", rich_help_panel=CHANGES)
 
 
-def start(
-    cli: Cli, names: NamesArgument = None, selector: SelectorOption = None, namespaces: NamespacesOption = None,
-    state: StateOption = None, search: SearchOption = "", every: AllOption = False, dry_run: DryRunOption = False,
-    concurrency: ConcurrencyOption = None, stop_on_error: StopOnErrorOption = False, reason: ReasonOption = "",
-    wait: WaitOption = True, wait_timeout: WaitTimeoutOption = None,
-) -> None:  # fmt: skip
-    """Start models. A stop of one that comes later goes before its start."""
-    asked = _Request(names, selector, namespaces, state, search, every, dry_run, concurrency, stop_on_error, reason,
-                     wait, wait_timeout)  # fmt: skip
-    _run(cli, "start", asked)
+def _plain(action: str, about: str) -> Callable[..., None]:
+    """A command that is told nothing but what all of them are."""
+
+    def plain(
+        cli: Cli, names: NamesArgument = None, selector: SelectorOption = None, namespaces: NamespacesOption = None,
+        everywhere: EverywhereOption = False, state: StateOption = None,
+        search: SearchOption = "", every: AllOption = False, dry_run: DryRunOption = False,
+        concurrency: ConcurrencyOption = None, stop_on_error: StopOnErrorOption = False, reason: ReasonOption = "",
+        wait: WaitOption = True, wait_timeout: WaitTimeoutOption = None,
+    ) -> None:  # fmt: skip
+        asked = _Request(names, selector, namespaces, everywhere, state, search, every, dry_run, concurrency,
+                         stop_on_error, reason, wait, wait_timeout)  # fmt: skip
+        _run(cli, action, asked)
+
+    plain.__doc__ = about
+    return plain
 
 
 def stop(
     cli: Cli, names: NamesArgument = None, selector: SelectorOption = None, namespaces: NamespacesOption = None,
-    state: StateOption = None, search: SearchOption = "", every: AllOption = False, force: ForceOption = False,
+    everywhere: EverywhereOption = False, state: StateOption = None,
+    search: SearchOption = "", every: AllOption = False, force: ForceOption = False,
     timeout: TimeoutOption = None, dry_run: DryRunOption = False, concurrency: ConcurrencyOption = None,
     stop_on_error: StopOnErrorOption = False, reason: ReasonOption = "", wait: WaitOption = True,
     wait_timeout: WaitTimeoutOption = None,
 ) -> None:  # fmt: skip
     """Stop models. In an emergency use `modelyard stop --all --force`: that goes before everything else."""
-    asked = _Request(names, selector, namespaces, state, search, every, dry_run, concurrency, stop_on_error, reason,
-                     wait, wait_timeout, _ending(force, timeout))  # fmt: skip
+    asked = _Request(names, selector, namespaces, everywhere, state, search, every, dry_run, concurrency, stop_on_error,
+                     reason, wait, wait_timeout, _ending(force, timeout))  # fmt: skip
     _run(cli, "stop", asked)
-
-
-def restart(
-    cli: Cli, names: NamesArgument = None, selector: SelectorOption = None, namespaces: NamespacesOption = None,
-    state: StateOption = None, search: SearchOption = "", every: AllOption = False, dry_run: DryRunOption = False,
-    concurrency: ConcurrencyOption = None, stop_on_error: StopOnErrorOption = False, reason: ReasonOption = "",
-    wait: WaitOption = True, wait_timeout: WaitTimeoutOption = None,
-) -> None:  # fmt: skip
-    """New instances of models; they go on serving meanwhile."""
-    asked = _Request(names, selector, namespaces, state, search, every, dry_run, concurrency, stop_on_error, reason,
-                     wait, wait_timeout)  # fmt: skip
-    _run(cli, "restart", asked)
 
 
 def delete(
     cli: Cli, names: NamesArgument = None, selector: SelectorOption = None, namespaces: NamespacesOption = None,
-    state: StateOption = None, search: SearchOption = "", every: AllOption = False,
+    everywhere: EverywhereOption = False, state: StateOption = None,
+    search: SearchOption = "", every: AllOption = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False, force: ForceOption = False,
     timeout: TimeoutOption = None, dry_run: DryRunOption = False, concurrency: ConcurrencyOption = None,
     stop_on_error: StopOnErrorOption = False, reason: ReasonOption = "", wait: WaitOption = True,
     wait_timeout: WaitTimeoutOption = None,
 ) -> None:  # fmt: skip
     """Stop models and forget them. Their events stay."""
-    asked = _Request(names, selector, namespaces, state, search, every, dry_run, concurrency, stop_on_error, reason,
-                     wait, wait_timeout, _ending(force, timeout))  # fmt: skip
+    asked = _Request(names, selector, namespaces, everywhere, state, search, every, dry_run, concurrency, stop_on_error,
+                     reason, wait, wait_timeout, _ending(force, timeout))  # fmt: skip
     if not yes and not dry_run:
         _confirm(cli, asked)
     _run(cli, "delete", asked)
@@ -158,7 +162,8 @@ def label(
     name: Annotated[
         list[str] | None, typer.Option("--model", "-m", help="NAME or NAMESPACE/NAME.", rich_help_panel=_WHICH)
     ] = None,
-    selector: SelectorOption = None, namespaces: NamespacesOption = None, state: StateOption = None,
+    selector: SelectorOption = None, namespaces: NamespacesOption = None,
+    everywhere: EverywhereOption = False, state: StateOption = None,
     search: SearchOption = "", every: AllOption = False, dry_run: DryRunOption = False,
     concurrency: ConcurrencyOption = None, stop_on_error: StopOnErrorOption = False, reason: ReasonOption = "",
     wait: WaitOption = True, wait_timeout: WaitTimeoutOption = None,
@@ -166,14 +171,15 @@ def label(
     """Set labels of models and remove them; nothing that runs is touched."""
     removed = {text.removesuffix("-"): None for text in labels if text.endswith("-") and "=" not in text}
     changed = {**pairs([text for text in labels if "=" in text or not text.endswith("-")], "LABEL"), **removed}
-    asked = _Request(name, selector, namespaces, state, search, every, dry_run, concurrency, stop_on_error, reason,
-                     wait, wait_timeout, {"labels": changed})  # fmt: skip
+    asked = _Request(name, selector, namespaces, everywhere, state, search, every, dry_run, concurrency, stop_on_error,
+                     reason, wait, wait_timeout, {"labels": changed})  # fmt: skip
     _run(cli, "label", asked)
 
 
 def schedule(
     cli: Cli, names: NamesArgument = None, selector: SelectorOption = None, namespaces: NamespacesOption = None,
-    state: StateOption = None, search: SearchOption = "", every: AllOption = False,
+    everywhere: EverywhereOption = False, state: StateOption = None,
+    search: SearchOption = "", every: AllOption = False,
     file: Annotated[
         Path | None,
         typer.Option("--file", "-f", help="Set the schedule in this file (YAML or JSON).", exists=True, dir_okay=False),
@@ -189,8 +195,8 @@ def schedule(
     if len(edits) + (file is not None) != 1:
         raise typer.BadParameter("Say what to do: --file, --enable, --disable or --remove, and only one of these.")
     parameters: dict[str, Any] = {"schedule_edit": edits[0]} if edits else {"schedule": _document(file)}
-    asked = _Request(names, selector, namespaces, state, search, every, dry_run, concurrency, stop_on_error, reason,
-                     wait, wait_timeout, parameters)  # fmt: skip
+    asked = _Request(names, selector, namespaces, everywhere, state, search, every, dry_run, concurrency, stop_on_error,
+                     reason, wait, wait_timeout, parameters)  # fmt: skip
     _run(cli, "schedule", asked)
 
 
@@ -260,9 +266,7 @@ def _watched(cli: Cli, operation: Operation, timeout: float | None) -> Operation
         with _live(cli) as tell:
             return cli.client.operations.wait(operation, timeout=timeout, on_change=tell)
     except KeyboardInterrupt:
-        cli.err.print(
-            f"Interrupted. It goes on: `modelyard operations {operation.id}` shows how far it is.", soft_wrap=True
-        )
+        cli.note(f"Interrupted. It goes on: `modelyard operations {operation.id}` shows how far it is.")
         raise
 
 
@@ -285,7 +289,8 @@ def _live(cli: Cli) -> Generator[Callable[[Operation], None]]:
 def _summary(operation: Operation) -> str:
     counts = {state: count for state, count in (operation.counts or {}).items() if count and state != "total"}
     words = ", ".join(f"{count} {state}" for state, count in counts.items())
-    return f"{(operation.counts or {}).get('total', 0)} models: {words or 'nothing has begun'}"
+    total = (operation.counts or {}).get("total", 0)
+    return f"{total} {'model' if total == 1 else 'models'}: {words or 'nothing has begun'}"
 
 
 def items_table(operation: Operation, *, every: bool = True) -> RenderableType:

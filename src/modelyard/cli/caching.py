@@ -19,7 +19,8 @@ from modelyard.cli.context import (
     command,
 )
 from modelyard.cli.registry import split_pick
-from modelyard.cli.views import ago, amount, pairs_table, table
+from modelyard.cli.views import ago, pairs_table, table
+from modelyard.domain.quantities import rounded_bytes
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -101,11 +102,11 @@ def _there(made: Pin) -> str:
 
 def why_kept(done: Evicted) -> str:
     """What is in the way of a smaller cache, a line each."""
-    head = f"That is {amount(done.over)} more than it was to be:"
+    head = f"That is {rounded_bytes(done.over)} more than it was to be:"
     lines = []
     for kept in done.kept:
         what, why = versions_text(kept.versions, kept.manifest), _WHY.get(kept.reason, kept.reason)
-        lines.append(f"  {what} ({amount(kept.size)}) stays: {why}")
+        lines.append(f"  {what} ({rounded_bytes(kept.size)}) stays: {why}")
     return "\n".join([head, *lines])
 
 
@@ -118,15 +119,15 @@ def versions_text(versions: Sequence[CachedVersion], manifest: str) -> str:
 def _cache_view(found: Cache) -> RenderableType:
     from rich.console import Group
 
-    limit = f" of {amount(found.limit)}" if found.limit is not None else ", without a limit"
+    limit = f" of {rounded_bytes(found.limit)}" if found.limit is not None else ", without a limit"
     needed = found.hits + found.misses
     hits = f"{found.hits} of {needed} ({found.hits * 100 // needed} %)" if needed else "nothing was needed yet"
-    fetched = ", ".join(f"{amount(size)} from the {source}" for source, size in found.fetched.items())
+    fetched = ", ".join(f"{rounded_bytes(size)} from the {source}" for source, size in found.fetched.items())
     rows = [
         ("Cache", found.path),
-        ("Size", f"{amount(found.size)}{limit}; {amount(found.shared)} more are shared with the store"),
+        ("Size", f"{rounded_bytes(found.size)}{limit}; {rounded_bytes(found.shared)} more are shared with the store"),
         ("Hits", f"{hits}, since {found.since:%Y-%m-%d %H:%M} UTC"),
-        ("Fetched", f"{fetched}; {amount(found.spared)} were there"),
+        ("Fetched", f"{fetched}; {rounded_bytes(found.spared)} were there"),
     ]
     parts: list[RenderableType] = [pairs_table(rows), ""]
     parts.append(_folder_table(found.folders) if found.folders else "Nothing is laid out.")
@@ -145,7 +146,7 @@ def _folder_table(found: Iterable[CachedFolder]) -> Table:
             *(f"preload {reference}" for reference in one.preloaded),
         ]  # fmt: skip
         made.add_row(
-            versions_text(one.versions, one.manifest), one.layout, amount(one.size), amount(one.own),
+            versions_text(one.versions, one.manifest), one.layout, rounded_bytes(one.size), rounded_bytes(one.own),
             ago(one.used_at), escape(", ".join(kept)) or "-",
         )  # fmt: skip
     return made

@@ -19,7 +19,7 @@ from modelyard.cli.problems import CliError
 from modelyard.cli.progress import moving, resumable
 from modelyard.cli.registry import signers, split_pick
 from modelyard.cli.stores import registry_errors, store_of
-from modelyard.cli.views import amount
+from modelyard.domain.quantities import rounded_bytes
 
 if TYPE_CHECKING:
     pass
@@ -65,8 +65,12 @@ def pull(
         moving(cli, f"Pulling {model}@{found.version}") as progress,
     ):
         pulled = fetch(storage, found.manifest, folder, overwrite=force, near=near, progress=progress)
-    fresh = f"{amount(pulled.written)} written, {amount(pulled.fetched)} fetched" if pulled.written else "all there"
-    cli.say(f"{model}@{found.version} is in {folder}: {amount(pulled.size)} in {pulled.files} file(s), {fresh}")
+    fresh = (
+        f"{rounded_bytes(pulled.written)} written, {rounded_bytes(pulled.fetched)} fetched"
+        if pulled.written
+        else "all there"
+    )
+    cli.say(f"{model}@{found.version} is in {folder}: {rounded_bytes(pulled.size)} in {pulled.files} file(s), {fresh}")
     if cli.is_plain:
         cli.show(
             {**found.raw, "folder": str(folder.resolve()), "written": pulled.written, "fetched": pulled.fetched},
@@ -120,11 +124,11 @@ def collect(
     """Remove bytes from the store that no version names any more."""
     done = cli.client.registry.collect(grace=grace, dry_run=dry_run)
     would = "would be " if dry_run else ""
-    text = f"{done.removed} object(s) {would}removed, {amount(done.freed)} {would}freed; {done.kept} are in use"
+    text = f"{done.removed} object(s) {would}removed, {rounded_bytes(done.freed)} {would}freed; {done.kept} are in use"
     young = f", {done.young} are too young to go" if done.young else ""
     if done.condemned and done.goes_at is not None:
         young += f", {done.condemned} go with the first 'modelyard gc' after {done.goes_at:%Y-%m-%d %H:%M} UTC"
-    cache = f"; {amount(done.cache.freed)} of the cache {would}freed" if done.cache.removed else ""
+    cache = f"; {rounded_bytes(done.cache.freed)} of the cache {would}freed" if done.cache.removed else ""
     cli.show(done.raw, lambda: text + young + cache)
 
 
@@ -142,8 +146,8 @@ def clean_up(
     limit = None if gigabytes is None else int(gigabytes * 10**9)
     done = cli.client.registry.clean_up(limit, dry_run=dry_run)
     would = "would be " if dry_run else ""
-    text = f"{done.removed} version(s) {would}removed from the cache, {amount(done.freed)} {would}freed"
-    left = f"{text}; {amount(done.size)} in {done.folders} version(s) are left"
+    text = f"{done.removed} version(s) {would}removed from the cache, {rounded_bytes(done.freed)} {would}freed"
+    left = f"{text}; {rounded_bytes(done.size)} in {done.folders} version(s) are left"
     if done.limit is None:
         left += "; no limit is set (--max-size-gb, or MODELYARD_CACHE_SIZE)"
     cli.show(done.raw, lambda: f"{left}\n{why_kept(done)}" if done.over else left)

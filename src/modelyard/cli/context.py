@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from modelyard.client import Modelyard
+    from modelyard.client.locate import Location
 
 _PANEL = "Where and how"
 # The panels of --help that commands of several modules are in.
@@ -55,30 +56,43 @@ TokenFileOption = Annotated[
         exists=True, dir_okay=False, readable=True,
     ),
 ]  # fmt: skip
+CaOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca", metavar="FILE", rich_help_panel=_PANEL, exists=True, dir_okay=False, readable=True,
+        help="The certificates to trust, in PEM (env: MODELYARD_CA_FILE).",
+    ),
+]  # fmt: skip
 HomeOption = Annotated[
     Path | None,
     typer.Option("--home", help="Modelyard's folder (env: MODELYARD_HOME).", rich_help_panel=_PANEL),
 ]
 
-_SHARED = {
+SHARED_OPTIONS = {
     "namespace": NamespaceOption,
     "output": OutputOption,
     "url": UrlOption,
     "token_file": TokenFileOption,
+    "ca": CaOption,
     "home": HomeOption,
 }
-_KINDS: dict[str, Callable[[Any], Any]] = {"output": Output, "token_file": Path, "home": Path}
+_KINDS: dict[str, Callable[[Any], Any]] = {"output": Output, "token_file": Path, "ca": Path, "home": Path}
 
 
 @dataclass(frozen=True)
 class Cli:
-    """The shared options of one call, and what follows from them."""
+    """The shared options of one call, and what follows from them. ``latest`` is the call of this process: what goes
+    wrong is told in its words."""
+
+    latest: ClassVar[Cli]
 
     namespace: str | None = None
     output: Output | None = None
     url: str | None = None
     token_file: Path | None = None
+    ca: Path | None = None
     home: Path | None = None
+    context: typer.Context | None = None
 
     @classmethod
     def of(cls, context: typer.Context) -> Cli:
@@ -86,21 +100,34 @@ class Cli:
         values: dict[str, Any] = {}
         layer: Any = context
         while layer is not None:
-            for name in _SHARED:
+            for name in SHARED_OPTIONS:
                 if values.get(name) is None:
                     values[name] = layer.params.get(name)
             layer = layer.parent
         # Some versions of typer leave in a context what was typed.
         for name, kind in _KINDS.items():
             values[name] = None if values[name] is None else kind(values[name])
-        return cls(**values)
+        return cls(**values, context=context)
 
     @cached_property
     def client(self) -> Modelyard:
         from modelyard.client import Modelyard
 
-        token = self.token_file.read_text().strip() if self.token_file else None
-        return Modelyard(self.url, token, self.home, namespace=self.namespace or "default")
+        made = Modelyard(self.url, self.token, self.home, namespace=self.namespace or "default", ca_file=self.ca)
+        if self.context is not None:
+            self.context.call_on_close(made.close)
+        return made
+
+    @property
+    def token(self) -> str | None:
+        """The one that was given for this call."""
+        return self.token_file.read_text().strip() if self.token_file else None
+
+    def locate(self) -> Location:
+        """What the client reaches, for those who ask without it."""
+        from modelyard.client.locate import locate
+
+        return locate(self.url, self.token, self.home, self.ca)
 
     @cached_property
     def out(self) -> Console:
@@ -136,7 +163,22 @@ class Cli:
     def say(self, text: str) -> None:
         """Print a sentence, unless the output is for a program."""
         if not self.is_plain:
-            self.out.print(text, soft_wrap=True)
+            self.out.print(self.completed(text), soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """Print a sentence beside the answer."""
+        self.err.print(self.completed(text), soft_wrap=True)
+
+    def completed(self, text: str) -> str:
+        """``text``, in which commands that it suggests have the options of this call."""
+        if "modelyard " not in text:
+            return text
+        from modelyard.cli.wording import completed
+
+        return completed(text, self)
+
+
+Cli.latest = Cli()
 
 
 def _console(*, stderr: bool) -> Console:
@@ -153,13 +195,13 @@ def command(app: typer.Typer, name: str, **settings: Any) -> Callable[[Callable[
     def register(function: Callable[..., None]) -> Callable[..., None]:
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
         keyword = inspect.Parameter.KEYWORD_ONLY
-        shared = [inspect.Parameter(n, keyword, default=None, annotation=a) for n, a in _SHARED.items()]
+        shared = [inspect.Parameter(n, keyword, default=None, annotation=a) for n, a in SHARED_OPTIONS.items()]
         context = inspect.Parameter("context", keyword, annotation=typer.Context)
 
         @functools.wraps(function)
         def run(**values: Any) -> None:
-            cli = Cli.of(values.pop("context"))
-            for shared_name in _SHARED:
+            cli = Cli.latest = Cli.of(values.pop("context"))
+            for shared_name in SHARED_OPTIONS:
                 values.pop(shared_name)
             function(cli, **values)
 

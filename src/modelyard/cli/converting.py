@@ -28,7 +28,8 @@ from modelyard.cli.problems import CliError, ExitCode
 from modelyard.cli.progress import spinning
 from modelyard.cli.registry import split_pick
 from modelyard.cli.stores import registry_errors
-from modelyard.cli.views import amount, table
+from modelyard.cli.views import table
+from modelyard.domain.quantities import rounded_bytes
 
 # Light: what is heavy runs in the job's own process.
 from modelyard.optimization.jobs import Convert, Converted
@@ -154,7 +155,7 @@ def _registered(
 
 def _result(done: Converted) -> Table:
     made = table("", "SCIKIT-LEARN", "ONNX", "TIMES AS FAST")
-    made.add_row("size", amount(done.size_before), amount(done.size), "")
+    made.add_row("size", rounded_bytes(done.size_before), rounded_bytes(done.size), "")
     for rows, before in done.latency_before.items():
         after = done.latency[rows]
         name = f"latency p50, {rows} row{'s' if rows > 1 else ''}"

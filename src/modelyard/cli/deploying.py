@@ -227,7 +227,7 @@ def apply(
             finish(cli, operation, wait=wait, timeout=limit)
         except ModelyardError as error:
             failed.append((operation.model, error))
-    codes = [print_error(cli.err, error, of=name) for name, error in failed]
+    codes = [print_error(cli, error, of=name) for name, error in failed]
     if codes:
         raise typer.Exit(codes[0])
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from modelyard.cli.forecasts import value_text
-from modelyard.cli.views import amount, pairs_table, table
+from modelyard.cli.views import pairs_table, table
+from modelyard.domain.quantities import rounded_bytes
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -64,8 +65,8 @@ def _bytes(content: ContentDiff) -> Table:
     counts = [f"{some.count} {word}" for word, some in files if some.count]
     return pairs_table(
         [
-            ("To fetch", f"{amount(content.fetch)}{share}, where the first is already"),
-            ("Shared", amount(content.shared)),
+            ("To fetch", f"{rounded_bytes(content.fetch)}{share}, where the first is already"),
+            ("Shared", rounded_bytes(content.shared)),
             ("Files", f"{', '.join(counts)}, {content.same} the same"),
         ]
     )
@@ -86,8 +87,8 @@ def _files(content: ContentDiff) -> Table:
 def _sizes(one: FileDifference) -> tuple[str, str]:
     before, after = one.before, one.after
     if before is not None and after is not None and before.executable != after.executable:
-        return tuple(f"{amount(s.size)}{', executable' if s.executable else ''}" for s in (before, after))  # type: ignore[return-value]
-    return "-" if before is None else amount(before.size), "-" if after is None else amount(after.size)
+        return tuple(f"{rounded_bytes(s.size)}{', executable' if s.executable else ''}" for s in (before, after))  # type: ignore[return-value]
+    return "-" if before is None else rounded_bytes(before.size), "-" if after is None else rounded_bytes(after.size)
 
 
 def _tensors(found: FileTensors) -> Iterator[RenderableType]:
@@ -101,7 +102,7 @@ def _tensors(found: FileTensors) -> Iterator[RenderableType]:
     made = table("TENSOR", "IS", "BEFORE", "AFTER", "SIZE")
     for word, some in kinds:
         for one in some.items[:SHOWN]:
-            made.add_row(escape(one.name), *_change(word, one), amount(one.size))
+            made.add_row(escape(one.name), *_change(word, one), rounded_bytes(one.size))
         if rest := _rest(some):
             made.add_row(rest, word, "", "", "")
     yield made

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from modelyard.cli.context import Cli
-from modelyard.cli.views import amount, pairs_table, table
+from modelyard.cli.views import pairs_table, table
+from modelyard.domain.quantities import rounded_bytes
 from modelyard.loadtest.gates import PERCENTILES, Verdict, milliseconds
 from modelyard.loadtest.measuring import Measured, Second
 from modelyard.loadtest.svg import spread_edges
@@ -142,7 +143,7 @@ def _summary(load: Load) -> RenderableType:
         ("Requests", f"{latencies.count + measured.failed:,}"),
         ("Answered", rate),
         ("Errors", f"{measured.failed:,}{share}"),
-        ("Bytes", f"{amount(measured.sent)} sent, {amount(measured.received)} received"),
+        ("Bytes", f"{rounded_bytes(measured.sent)} sent, {rounded_bytes(measured.received)} received"),
         ("Generator", f"{load.cores:.2f} cores in {load.processes} process{'es' if load.processes > 1 else ''}"),
     ]
     if measured.reconnected:

@@ -134,10 +134,8 @@ def _time(text: str, option: str, least: float) -> float:
 def _place(cli: Cli) -> Location:
     """Where, and with which token. Raises NotRunning."""
     from modelyard.client import NotRunning
-    from modelyard.client.locate import locate
 
-    token = cli.token_file.read_text().strip() if cli.token_file else None
-    place = locate(cli.url, token, cli.home)
+    place = cli.locate()
     if not place.is_known:
         raise NotRunning(place.url)
     return place
@@ -184,7 +182,9 @@ def _plan(cli: Cli, place: Location, name: str, bodies: Sequence[Body], **how: A
         requests = tuple(post(to, path, {**body.headers, **token}, body.content) for body in bodies)
     except ValueError as error:
         raise CliError(str(error), exit_code=ExitCode.USAGE) from None
-    return Plan(host=to.host, port=to.port, tls=to.tls, requests=requests, **how)
+    return Plan(
+        host=to.host, port=to.port, tls=to.tls, ca_file=place.ca_file, any_name=place.is_own, requests=requests, **how
+    )  # fmt: skip
 
 
 def _try_one(plan: Plan, url: str) -> None:
@@ -197,10 +197,11 @@ def _try_one(plan: Plan, url: str) -> None:
 
     from modelyard.client import NotRunning, Unreachable
     from modelyard.client.errors import api_error
-    from modelyard.loadtest.asking import Target, ask
+    from modelyard.loadtest.asking import Target, ask, trust
 
     try:
-        answer = asyncio.run(ask(Target(plan.host, plan.port, plan.tls, ""), plan.requests[0], plan.timeout))
+        to = Target(plan.host, plan.port, plan.tls, "")
+        answer = asyncio.run(ask(to, plan.requests[0], plan.timeout, trust(plan)))
     except ConnectionRefusedError:
         raise NotRunning(url) from None
     except TimeoutError:

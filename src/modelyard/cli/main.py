@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_group
 
-from modelyard.cli.context import HomeOption, NamespaceOption, OutputOption, TokenFileOption, UrlOption
+from modelyard.cli.context import CaOption, HomeOption, NamespaceOption, OutputOption, TokenFileOption, UrlOption
 from modelyard.cli.problems import MEANING, CliError, print_error
 
 _EPILOG = "Exit codes: " + ", ".join(f"[bold]{code.value}[/] {meaning}" for code, meaning in MEANING.items()) + "."
@@ -24,6 +24,7 @@ _GARBAGE = 100_000
 PARTS = {
     "up": ("up",),
     "down": ("down",),
+    "dashboard": ("dashboard",),
     "serving": ("serve",),
     "deploying": ("deploy", "apply"),
     "models": ("start", "stop", "restart", "delete", "terminate"),
@@ -48,8 +49,7 @@ PARTS = {
     "signing": ("sign", "keys"),
     "caching": ("cache",),
     "audit": ("audit",),
-    "alerts": ("alerts",),
-    "webhooks": ("webhooks",),
+    "webhooks": ("alerts", "webhooks"),
     "sites": ("capacity", "doctor", "namespace"),
     "access": ("whoami", "members", "api-keys"),
 }
@@ -90,6 +90,7 @@ def _shared(
     output: OutputOption = None,
     url: UrlOption = None,
     token_file: TokenFileOption = None,
+    ca: CaOption = None,
     home: HomeOption = None,
 ) -> None:
     # The values are read from the context by the commands (Cli.of).
@@ -121,7 +122,7 @@ def _report(error: Exception) -> int:
             f"Something unexpected happened, which is a fault of Modelyard: {what}",
             hint="With MODELYARD_TRACEBACK=1 in the environment it says where.",
         )
-    return int(print_error(Cli().err, error))
+    return int(print_error(Cli.latest, error))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from modelyard.cli.problems import CliError
 from modelyard.cli.progress import moving, resumable
 from modelyard.cli.registry import split_pick
 from modelyard.cli.stores import store_of
-from modelyard.cli.views import amount, table
+from modelyard.cli.views import table
+from modelyard.domain.quantities import rounded_bytes
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -196,11 +197,12 @@ def _make(folder: Path) -> None:
 
 def _yard(cli: Cli, to: str, token: str, reason: str, stack: ExitStack) -> Target:
     from modelyard.client import Modelyard
+    from modelyard.client.locate import locate
     from modelyard.registry.content.remote import Remote
 
     # Never our own token: it is none of theirs.
-    client = stack.enter_context(Modelyard(to, token, namespace=cli.client.namespace))
-    storage = Remote(to, token)
+    client = stack.enter_context(Modelyard(to, token, namespace=cli.client.namespace, ca_file=cli.ca))
+    storage = Remote(to, token, verify=locate(to, token, ca_file=cli.ca).trust())
     stack.callback(storage.close)
     return _Yard(cli, client, storage, reason)
 
@@ -321,7 +323,7 @@ def _table(outcomes: Sequence[Outcome]) -> Table:
     made = table("NAME", "VERSION", "SIZE", "MOVED", "ALIASES", "MESSAGE")
     for one in outcomes:
         made.add_row(
-            escape(one.name), one.version, amount(one.size), amount(one.moved), escape(", ".join(one.aliases)),
-            f"[red]{escape(one.error)}[/]" if one.error else "",
+            escape(one.name), one.version, rounded_bytes(one.size), rounded_bytes(one.moved),
+            escape(", ".join(one.aliases)), f"[red]{escape(one.error)}[/]" if one.error else "",
         )  # fmt: skip
     return made

@@ -116,7 +116,7 @@ def _finish_all(cli: Cli, stopped: Sequence[Stopped], wait: bool, limit: float |
             operation = finish(cli, one.operation, wait=wait, timeout=limit, show=False)
             answers[-1] = {**one.raw, "operation": operation.raw or one.raw["operation"]}
         except ModelyardError as error:
-            codes.append(print_error(cli.err, error, of=one.name))
+            codes.append(print_error(cli, error, of=one.name))
     if cli.is_plain:
         cli.show(answers, lambda: "")
     if codes:

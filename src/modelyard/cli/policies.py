@@ -47,7 +47,7 @@ def set_policy(cli: Cli, file: FileOption, reason: ReasonOption = "") -> None:
     document = _read(file)
     name = document.pop("name")
     policy = cli.client.policies.set(name, document, namespace=cli.namespace, reason=reason)
-    cli.show(policy.raw, lambda: f"policy {policy.name} is set (version {policy.version}, {policy.mode})")
+    cli.show(policy.raw, lambda: f"policy {policy.name} is set ({policy.mode})")
 
 
 def show(cli: Cli, name: PolicyArgument) -> None:
@@ -82,6 +82,8 @@ def explain(cli: Cli, model: ModelArgument) -> None:
             cli.say("no policy is for it")
         for finding in found.findings:
             cli.say(finding.message)
+        if found.closed_until is not None:
+            cli.say(f"starts are refused until {found.closed_until:%Y-%m-%d %H:%M} UTC")
         if found.stops_at is not None:
             cli.say(f"next stop: {found.stops_at:%Y-%m-%d %H:%M} UTC. {found.stops_because}")
 
@@ -94,7 +96,10 @@ def preview(cli: Cli, file: FileOption) -> None:
         for one in found:
             for finding in one.findings:
                 cli.say(f"{one.namespace}/{one.name}: {finding.message}")
-        cli.say(f"{len(found)} model(s) selected; nothing is changed")
+        stops = sorted((one.stops_at, one.namespace, one.name, one.stops_because) for one in found if one.stops_at)
+        for at, namespace, name, because in stops:
+            cli.say(f"{namespace}/{name} would be stopped at {at:%Y-%m-%d %H:%M} UTC: {because}")
+        cli.say(f"{len(found)} model(s) selected, {len(stops)} with a stop to come by the clock; nothing is changed")
 
 
 def override(
@@ -141,18 +146,24 @@ def _read(file: str) -> dict[str, Any]:
 
 
 def _document(policy: Policy) -> dict[str, Any]:
+    from modelyard.domain.quantities import duration_in_words, parse_duration
+
     found: dict[str, Any] = {"name": policy.name}
     if policy.description:
         found["description"] = policy.description
-    found |= {"mode": policy.mode, "selector": _said(policy.selector), "rules": _said(policy.rules)}
+    rules = said(policy.rules)
+    for name in ("idle_after", "max_run_time"):
+        if name in rules:
+            rules[name] = duration_in_words(parse_duration(rules[name]))
+    found |= {"mode": policy.mode, "selector": said(policy.selector), "rules": rules}
     return {key: value for key, value in found.items() if value}
 
 
-def _said(value: Any) -> Any:
+def said(value: Any) -> Any:
     """Without what demands nothing."""
     if isinstance(value, dict):
-        return {k: v for k, v in ((k, _said(v)) for k, v in value.items()) if v not in (None, False, {}, [], "")}
-    return [_said(item) for item in value] if isinstance(value, list) else value
+        return {k: v for k, v in ((k, said(v)) for k, v in value.items()) if v not in (None, False, {}, [], "")}
+    return [said(item) for item in value] if isinstance(value, list) else value
 
 
 # ------------------------------------------------------------------------------------------- rendering
@@ -163,11 +174,17 @@ def _policy_table(found: Sequence[Policy]) -> Table:
 
     made = table("POLICY", "MODE", "RULES", "FOR", "CHANGED BY")
     for one in found:
-        rules = ", ".join(_said(one.rules))
-        chosen = _said(one.selector)
-        whom = "; ".join(f"{key}: {value}" for key, value in chosen.items()) or "all models"
-        made.add_row(one.name, one.mode, rules, escape(whom), escape(one.changed_by))
+        chosen = said(one.selector)
+        whom = "; ".join(f"{key} {_listed(value)}" for key, value in chosen.items()) or "all models"
+        made.add_row(one.name, one.mode, _listed(list(said(one.rules))), escape(whom), escape(one.changed_by))
     return made
+
+
+def _listed(value: Any) -> str:
+    """``a, b`` or ``key=value, key=value``."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={one}" for key, one in value.items())
+    return ", ".join(str(one) for one in value)
 
 
 def _explained(found: Sequence[ModelPolicies]) -> Table:

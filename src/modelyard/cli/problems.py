@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from modelyard.cli.context import Cli
     from modelyard.client import ModelyardError
 
 
@@ -54,6 +56,7 @@ def exit_code(error: ModelyardError) -> ExitCode:
     codes = {
         client.NotRunning: ExitCode.NOT_RUNNING,
         client.Unreachable: ExitCode.NOT_RUNNING,
+        client.Untrusted: ExitCode.NOT_RUNNING,
         client.TimedOut: ExitCode.TIMED_OUT,
         client.InvalidRequest: ExitCode.INVALID,
         client.NotFound: ExitCode.NOT_FOUND,
@@ -71,13 +74,14 @@ def exit_code(error: ModelyardError) -> ExitCode:
     return codes.get(type(error), ExitCode.FAILED)
 
 
-def print_error(console: Console, error: ModelyardError | CliError, of: str = "") -> ExitCode:
-    """Print what happened (to the model ``of``, where there are many), what is wrong with which field, and
+def print_error(cli: Cli, error: ModelyardError | CliError, of: str = "") -> ExitCode:
+    """Print what happened (to the model ``of``, where there are many), what is wrong with which option or field, and
     what to do."""
     from rich.markup import escape
 
-    def line(text: str) -> None:
-        console.print(text, soft_wrap=True)
+    from modelyard.cli.wording import field as option_of
+
+    console, line = cli.err, cli.note
 
     if isinstance(error, CliError):
         line(f"[bold red]Error:[/] {escape(str(error))}")
@@ -86,10 +90,10 @@ def print_error(console: Console, error: ModelyardError | CliError, of: str = ""
             line(f"  {escape(error.hint)}")
         return error.exit_code
     # With fields to name, the sentence would only say them all over again.
-    detail = "The request is not valid." if error.errors else error.detail
+    detail = "The request is not valid." if error.errors else _sentence(error)
     line(f"[bold red]Error:[/] {f'{escape(of)}: ' if of else ''}{escape(detail)}")
     for field in error.errors:
-        line(f"  [bold]{escape(field.path or 'request')}[/]  {escape(field.message)}")
+        line(f"  [bold]{escape(option_of(field.path, cli) or 'request')}[/]  {escape(field.message)}")
     _print_log(console, "\n".join(getattr(error, "log", ())))
     if error.allowed:
         line(f"  Allowed now: {escape(', '.join(error.allowed))}")
@@ -107,22 +111,37 @@ def _print_log(console: Console, log: str) -> None:
         console.print(f"  [dim]│[/] {escape(text)}", soft_wrap=True)
 
 
+def _sentence(error: ModelyardError) -> str:
+    from modelyard import client
+
+    # Which version was meant is between the client and the server.
+    return "Somebody changed it in between." if isinstance(error, client.VersionConflict) else error.detail
+
+
 def _hint(error: ModelyardError) -> str:
     from modelyard import client
 
+    if isinstance(error, client.Untrusted):
+        return "--ca FILE trusts it for one command." if "ca_file" in error.detail else ""
     if isinstance(error, client.Unauthorized):
         return "The token is read from --token-file, MODELYARD_TOKEN, or admin.token in MODELYARD_HOME."
     if isinstance(error, client.NotFound):
         if error.detail.startswith("There is no registered model"):
             return "`modelyard registry list -A` shows which there are."
+        if error.detail.startswith("There is no namespace"):
+            return "`modelyard namespace list` shows which there are."
         missing = error.detail.startswith(("There is no model", "There is no such model"))
         return "`modelyard list -A` shows which models there are." if missing else ""
     if isinstance(error, client.VersionConflict):
-        return "Somebody changed it in between: look at it again, and repeat the command."
+        return "Look at it again, and repeat the command."
     if any(field.code == "untrusted_pickle" for field in error.errors):
         return "With --trusted you vouch for the code that loading it runs."
     if error.code == "version_exists" and "can be changed" in error.detail:
         return "`modelyard registry edit NAME@VERSION` changes what is said of it."
+    if any(re.search("two days' entries: [^;]*$", field.message) for field in error.errors):
+        return "With --split they are made of it."
+    if any(field.message == "No model matches." for field in error.errors):
+        return "`modelyard list -A` shows which models there are, with -o yaml also their labels."
     if any(field.path == "acknowledge_restart" for field in error.errors):
         return "With --acknowledge-restart it is done; with --dry-run it says what changes."
     if error.code == "already_exists" and "transfer" in error.detail:

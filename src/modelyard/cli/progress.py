@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from modelyard.cli.context import Cli
-from modelyard.cli.views import amount, duration, released_text
+from modelyard.cli.views import duration, released_text
+from modelyard.domain.quantities import rounded_bytes
 
 if TYPE_CHECKING:
     from modelyard.client import Operation
@@ -82,7 +83,7 @@ def _quarters(cli: Cli, text: str) -> Callable[[int, int], None]:
         quarter = done * 4 // total if total else 4
         if quarter > told:
             told = quarter
-            cli.err.print(f"{text}: {amount(done)} of {amount(total)}", markup=False, soft_wrap=True)
+            cli.err.print(f"{text}: {rounded_bytes(done)} of {rounded_bytes(total)}", markup=False, soft_wrap=True)
 
     return tell
 
@@ -129,7 +130,7 @@ def _wait(cli: Cli, operation: Operation, timeout: float | None) -> Operation:
 
             return cli.client.operations.wait(operation, timeout=timeout, on_change=on_change)
     except KeyboardInterrupt:
-        cli.err.print(f"Interrupted. The {operation.kind} goes on: `modelyard operations {operation.id}`.")
+        cli.note(f"Interrupted. The {operation.kind} goes on: `modelyard operations {operation.id}`.")
         raise
 
 

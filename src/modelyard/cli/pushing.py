@@ -40,7 +40,7 @@ from modelyard.cli.projects import PROJECT, Project, project_of, said_by
 from modelyard.cli.registry import split_pick
 from modelyard.cli.specs import pairs, pruned
 from modelyard.cli.stores import registry_errors, store_of
-from modelyard.cli.views import amount
+from modelyard.domain.quantities import rounded_bytes
 
 if TYPE_CHECKING:
     from modelyard.client import ModelVersion, RegisteredModel
@@ -230,8 +230,8 @@ def _check_alike(what: str, there: ModelVersion | None, files: Source) -> None:
     if there is None or (int(there.size), there.files) == (files.size, len(files.found)):
         return
     raise CliError(
-        f"{what} is published already, with other files: {amount(int(there.size))} in {there.files} file(s), and these "
-        f"are {amount(files.size)} in {len(files.found)}.",
+        f"{what} is published already, with other files: {rounded_bytes(int(there.size))} in {there.files} file(s), "
+        f"and these are {rounded_bytes(files.size)} in {len(files.found)}.",
         hint="Published versions never change: publish these under the next number (--bump patch).",
         exit_code=ExitCode.REFUSED,
     )
@@ -339,12 +339,12 @@ def _published(cli: Cli, model: str, number: str, bump: str | None, **said: Any)
 
 
 def _again(pushed: Pushed, aliases: Sequence[str]) -> str:
-    changed = [f"{amount(pushed.written)} of it was written anew"] if pushed.written else []
+    changed = [f"{rounded_bytes(pushed.written)} of it was written anew"] if pushed.written else []
     changed += [f"{alias} points at it" for alias in aliases]
     return f"; {', '.join(changed)}" if changed else ", and nothing changed"
 
 
 def _amount(pushed: Pushed) -> str:
     fresh = pushed.written - pushed.shortcuts
-    new = f"{amount(fresh)} of it new" if fresh < pushed.size else "all of it new"
-    return f"{amount(pushed.size)} in {pushed.files} file(s), {new}"
+    new = f"{rounded_bytes(fresh)} of it new" if fresh < pushed.size else "all of it new"
+    return f"{rounded_bytes(pushed.size)} in {pushed.files} file(s), {new}"

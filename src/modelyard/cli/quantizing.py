@@ -29,7 +29,8 @@ from modelyard.cli.derived import (
 from modelyard.cli.problems import CliError, ExitCode
 from modelyard.cli.progress import spinning
 from modelyard.cli.stores import registry_errors
-from modelyard.cli.views import amount, table
+from modelyard.cli.views import table
+from modelyard.domain.quantities import rounded_bytes
 
 # Light: what is heavy runs in the job's own process.
 from modelyard.optimization.jobs import Calibration, Method, Metric, Quantize, Quantized, Rows
@@ -307,7 +308,7 @@ def _result(done: Quantized) -> Table:
     before, after = done.latency_before, done.latency
     change = f"{score.drop:+.2%}" if score.metric.is_error else f"{0.0 - round(score.drop, 4):+.4f}"
     made.add_row(str(score.metric), f"{score.before:.4f}", f"{score.after:.4f}", change)
-    made.add_row("size", amount(done.size_before), amount(done.size), _share(done.size, done.size_before))
+    made.add_row("size", rounded_bytes(done.size_before), rounded_bytes(done.size), _share(done.size, done.size_before))
     for name, old, new in (("p50", before.p50, after.p50), ("p95", before.p95, after.p95)):
         made.add_row(f"latency {name}", milliseconds(old), milliseconds(new), _share(new, old))
     return made

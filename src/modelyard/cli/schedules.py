@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,17 +17,13 @@ from modelyard.cli.views import ago, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
 
     from modelyard.client import Schedule, SchedulePreview, ScheduleStatus
+    from modelyard.client.schedule_types import ComingAction
 
 schedules = typer.Typer(help="Start and stop a model by the clock.", no_args_is_help=True)
 
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-_CHANGES = {
-    "gap": "the clock leaves this time out: at the first instant after",
-    "fold": "the clock shows it twice: at the first time",
-}
 
 
 def register(app: typer.Typer) -> None:
@@ -237,7 +234,7 @@ def _schedule_view(of: Schedule) -> RenderableType:
         days = one["date"] or f"{one['from']}..{one['to']}"
         window = one["window"] or {"start": "-", "stop": "-"}
         made.add_row(f"{days} {escape(one['note'])}".rstrip(), window["start"], window["stop"])
-    lines: list[RenderableType] = [f"[bold]{of.name}[/]  {of.timezone}{state}, version {of.version}", made]
+    lines: list[RenderableType] = [f"[bold]{of.name}[/]  {of.timezone}{state}", made]
     if of.holidays is not None:
         place = "-".join(filter(None, (of.holidays["country"], of.holidays["subdivision"])))
         lines.append(f"Nothing happens on public holidays of {place}")
@@ -276,19 +273,38 @@ def _status_view(of: ScheduleStatus) -> RenderableType:
     return made
 
 
-def _preview_view(of: SchedulePreview) -> Table:
+def _preview_view(of: SchedulePreview) -> RenderableType:
+    from rich.console import Group
     from rich.markup import escape
 
-    made = table("DAY", of.timezone, "UTC", "ACTION", "NOTE", wrap=("NOTE",))
-    rows: list[tuple[str, tuple[str, ...]]] = []
-    for one in of.actions:
-        local, why = one.local, escape(one.note) or _CHANGES.get(one.clock_change or "", "")
-        shown = (f"{local:%a %Y-%m-%d}", f"{local:%H:%M %z}", f"{one.at:%Y-%m-%d %H:%M}", one.action, why)
-        rows.append((f"{local:%Y-%m-%dT%H:%M}", shown))
-    rows += [(off.date, (off.date, "-", "-", "none", escape(off.note))) for off in of.days_off]
+    zone = of.timezone + (f" (UTC{offset})" if (offset := _offset_now(of)) else "")
+    head = f"[bold]{of.name}[/]  the next {of.days} days, LOCAL is {zone}"
+    if not of.actions:
+        head += "\nNothing comes" + ("" if of.enabled else ": the schedule is disabled")
+    rows = [
+        (f"{one.local:%Y-%m-%d}", one.at.timestamp(), f"{one.local:%H:%M}", _in_utc(one), one.action, escape(one.note))
+        for one in of.actions
+    ]
+    rows += [(off.date, 0.0, "", "", "off", escape(off.note)) for off in of.days_off]
     for change in of.clock_changes:
-        note = f"the clock is set: {change.before} becomes {change.after}"
-        rows.append((change.date, (change.date, "-", "-", "-", note)))
-    for _, cells in sorted(rows):
-        made.add_row(*cells)
-    return made
+        note = f"[yellow]The clock is set: UTC{change.before} becomes UTC{change.after}.[/]"
+        rows.append((change.date, 0.0, "", "", "[yellow]clock[/]", note))
+    made = table("DAY", "LOCAL", "UTC", "ACTION", "NOTE", wrap=("NOTE",))
+    made.columns[2].justify = "right"
+    shown = ""
+    for day, _, *cells in sorted(rows):
+        made.add_row("" if day == shown else f"{date.fromisoformat(day):%a} {day}", *cells)
+        shown = day
+    return Group(head, made) if rows else head
+
+
+def _in_utc(one: ComingAction) -> str:
+    """With its day where that is another one."""
+    return f"{one.at:%H:%M}" if one.at.date() == one.local.date() else f"{one.at:%a %H:%M}"
+
+
+def _offset_now(of: SchedulePreview) -> str:
+    """That from UTC with which the preview begins."""
+    if of.clock_changes:
+        return of.clock_changes[0].before
+    return of.actions[0].local.isoformat()[-6:] if of.actions else ""

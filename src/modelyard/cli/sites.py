@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from modelyard.cli.context import SHARED, Cli, command
 from modelyard.cli.problems import CliError, ExitCode
-from modelyard.cli.views import ago, amount_text, size, table
+from modelyard.cli.views import ago, amount_text, pairs_table, size, styled, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from modelyard.client import Finding, Namespace, SiteCapacity
+    from modelyard.client import Finding, Member, Namespace, Policy, SiteCapacity
+
+T = TypeVar("T")
 
 namespaces = typer.Typer(help="Namespaces and what they may hold.", no_args_is_help=True)
 
@@ -27,7 +31,9 @@ GpusOption = Annotated[str | None, typer.Option("--gpus", help="Devices at most;
 def register(app: typer.Typer) -> None:
     command(app, "capacity", rich_help_panel=SHARED)(capacity)
     command(app, "doctor", rich_help_panel=SHARED)(doctor)
-    for name, function in (("list", list_namespaces), ("create", create), ("set", set_quota), ("delete", delete)):
+    for name, function in (
+        ("list", list_namespaces), ("show", show), ("create", create), ("set", set_quota), ("delete", delete),
+    ):  # fmt: skip
         command(namespaces, name)(function)
     app.add_typer(namespaces, name="namespace", rich_help_panel=SHARED)
 
@@ -63,7 +69,7 @@ def doctor(
             str(error), hint="The doctor asks the Modelyard that runs: only it knows what belongs to what.",
             exit_code=ExitCode.NOT_RUNNING,
         ) from error  # fmt: skip
-    cli.show([one.raw for one in found], lambda: _findings_view(found, fix))
+    cli.show([one.raw for one in found], lambda: _findings_view(cli, found, fix))
     if fix and not all(one.cleared for one in found):
         raise typer.Exit(ExitCode.FAILED)
 
@@ -72,6 +78,35 @@ def list_namespaces(cli: Cli) -> None:
     """List namespaces, with what they hold of their quota."""
     found = cli.client.namespaces.list()
     cli.show([one.raw for one in found], lambda: _namespace_table(found))
+
+
+def show(cli: Cli, name: NameArgument) -> None:
+    """What a namespace holds of its quota, what it may use, its models by state, members and policies."""
+    found = cli.client.namespaces.get(name)
+    models = Counter(model.status.state for model in cli.client.models.list(namespace=name))
+    members = _seen(lambda: cli.client.members.list(namespace=name))
+    policies = _seen(lambda: cli.client.policies.list(namespace=name))
+    # Those of the installation are for its administrators to see.
+    for policy in _seen(lambda: cli.client.policies.list(namespace=None)) or ():
+        patterns = policy.selector.get("namespaces") or ["*"]
+        if policies is not None and any(fnmatchcase(name, pattern) for pattern in patterns):
+            policies.append(policy)
+    raw = {
+        **found.raw, "models": dict(models),
+        "members": None if members is None else [one.raw for one in members],
+        "policies": None if policies is None else [one.raw for one in policies],
+    }  # fmt: skip
+    cli.show(raw, lambda: _namespace_view(found, models, members, policies))
+
+
+def _seen(ask: Callable[[], Sequence[T]]) -> list[T] | None:
+    """What is answered, None where it is not the caller's to see."""
+    from modelyard.client import NotFound, Unauthorized
+
+    try:
+        return list(ask())
+    except (NotFound, Unauthorized):
+        return None
 
 
 def create(
@@ -102,7 +137,7 @@ def set_quota(
     changed = cli.client.namespaces.update(
         name, description=description, features=dict(map(_feature, feature or ())) or None, quota=quota or None
     )  # fmt: skip
-    cli.show(changed.raw, lambda: _namespace_table([changed]))
+    cli.show(changed.raw, lambda: _changed(changed, bool(feature)))
 
 
 def _feature(text: str) -> tuple[str, bool | str | None]:
@@ -181,7 +216,7 @@ def _site_parts(site: SiteCapacity) -> list[RenderableType]:
     return parts
 
 
-def _findings_view(found: Sequence[Finding], fix: bool) -> RenderableType:
+def _findings_view(cli: Cli, found: Sequence[Finding], fix: bool) -> RenderableType:
     from rich.console import Group
     from rich.markup import escape
 
@@ -191,7 +226,7 @@ def _findings_view(found: Sequence[Finding], fix: bool) -> RenderableType:
     for one in found:
         result = ["[green]cleared[/]" if one.cleared else "[bold red]left[/]"] if fix else []
         made.add_row(one.kind, escape(one.id), *result, escape(one.error or one.message))
-    return made if fix else Group(made, "", "Clear them: modelyard doctor --fix")
+    return made if fix else Group(made, "", cli.completed("Clear them: modelyard doctor --fix"))
 
 
 def _namespace_table(found: Sequence[Namespace]) -> RenderableType:
@@ -199,13 +234,64 @@ def _namespace_table(found: Sequence[Namespace]) -> RenderableType:
 
     made = table("NAMESPACE", "GPUS", "MEMORY", "CPU", "MESSAGE")
     for one in found:
-        quota, usage = one.quota, one.usage
-        made.add_row(
-            one.name, _of(str(usage.gpus), None if quota.gpus is None else str(quota.gpus)),
-            _of(size(usage.memory), None if quota.memory is None else size(quota.memory)),
-            _of(f"{usage.cpu:g}", None if quota.cpu is None else f"{quota.cpu:g}"), escape(one.description),
-        )  # fmt: skip
+        made.add_row(one.name, *(value for _, value in _quota_rows(one)), escape(one.description))
     return made
+
+
+def _namespace_view(
+    of: Namespace, models: Mapping[str, int], members: Sequence[Member] | None, policies: Sequence[Policy] | None
+) -> RenderableType:
+    from rich.console import Group
+    from rich.markup import escape
+
+    from modelyard.cli.policies import said
+
+    unseen = "[dim]not yours to see[/]"
+    rows = [
+        ("Namespace", f"[bold]{of.name}[/]" + (f"  {escape(of.description)}" if of.description else "")),
+        *_quota_rows(of),
+        ("May use", _features(of)),
+        ("Serves", "signed versions only" if of.require_signature else "signed and unsigned versions"),
+        ("Models", ", ".join(f"{count} {styled(state)}" for state, count in sorted(models.items())) or "none"),
+        *([("Members", unseen if members is None else "none")] if not members else []),
+        *([("Policies", unseen if policies is None else "none")] if not policies else []),
+    ]
+    parts: list[RenderableType] = [pairs_table(rows)]
+    if members:
+        made = table("MEMBER", "ROLE", "MODELS")
+        for one in members:
+            made.add_row(escape(one.member), one.role, escape(", ".join(one.models)) or "all")
+        parts += ["", made]
+    if policies:
+        made = table("POLICY", "OF", "MODE", "RULES")
+        for policy in policies:
+            owner = "this namespace" if policy.namespace == of.name else "the installation"
+            made.add_row(policy.name, owner, policy.mode, ", ".join(said(policy.rules)))
+        parts += ["", made]
+    return Group(*parts)
+
+
+def _changed(of: Namespace, features: bool) -> RenderableType:
+    from rich.console import Group
+
+    made = _namespace_table([of])
+    return Group(made, "", f"It may use: {_features(of)}") if features else made
+
+
+def _features(of: Namespace) -> str:
+    from rich.markup import escape
+
+    words = {True: "on", False: "off", "": "all"}
+    return escape(", ".join(f"{name} {words.get(value, value)}" for name, value in of.features.items()))
+
+
+def _quota_rows(of: Namespace) -> list[tuple[str, str]]:
+    quota, usage = of.quota, of.usage
+    return [
+        ("GPUs", _of(str(usage.gpus), None if quota.gpus is None else str(quota.gpus))),
+        ("Memory", _of(size(usage.memory), None if quota.memory is None else size(quota.memory))),
+        ("CPU", _of(f"{usage.cpu:g}", None if quota.cpu is None else f"{quota.cpu:g}")),
+    ]
 
 
 def _of(held: str, limit: str | None) -> str:

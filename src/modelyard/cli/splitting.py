@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from modelyard.client import Traffic
-    from modelyard.client.types import Arm
+    from modelyard.client.traffic_types import Arm
 
 
 class _ShowsModels(TyperGroup):

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 def store_of(cli: Cli) -> tuple[Storage, bool]:
     """The store, and whether it is reached without the API."""
-    from modelyard.client.locate import locate
     from modelyard.domain.errors import ModelyardError
     from modelyard.registry.content.locations import store_at
     from modelyard.registry.content.remote import Remote
@@ -28,8 +27,8 @@ def store_of(cli: Cli) -> tuple[Storage, bool]:
             return store, True
     except ModelyardError:
         pass  # not for this user, or not with this machine's credentials
-    given = cli.token_file.read_text().strip() if cli.token_file else None
-    return Remote(cli.client.url, locate(cli.client.url, given, cli.home).token), False
+    at = cli.locate()
+    return Remote(at.url, at.token, verify=at.trust()), False
 
 
 @contextmanager

@@ -35,7 +35,8 @@ from modelyard.cli.metadata import (
 from modelyard.cli.progress import moving
 from modelyard.cli.registry import split_pick
 from modelyard.cli.specs import pairs
-from modelyard.cli.views import ago, amount, duration, pairs_table, styled, table
+from modelyard.cli.views import ago, duration, pairs_table, styled, table
+from modelyard.domain.quantities import rounded_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,10 +153,9 @@ def _watched(cli: Cli, transfer: Transfer, timeout: float | None) -> Transfer:
         with _phases(cli) as tell:
             found = cli.client.transfers.wait(transfer, timeout=timeout, on_change=tell)
     except KeyboardInterrupt:
-        cli.err.print(
+        cli.note(
             f"Interrupted. The {transfer.kind} goes on: `modelyard transfers watch {transfer.id}` shows how far it is, "
-            f"`modelyard transfers cancel {transfer.id}` ends it.",
-            soft_wrap=True,
+            f"`modelyard transfers cancel {transfer.id}` ends it."
         )
         raise
     cli.say(f"{_name(found)} is published")
@@ -200,11 +200,15 @@ def _name(one: Transfer) -> str:
 def _done(one: Transfer) -> str:
     if not one.bytes_done:
         return "-"
-    return f"{amount(one.bytes_done)} of {amount(one.bytes_total)}" if one.bytes_total else amount(one.bytes_done)
+    return (
+        f"{rounded_bytes(one.bytes_done)} of {rounded_bytes(one.bytes_total)}"
+        if one.bytes_total
+        else rounded_bytes(one.bytes_done)
+    )
 
 
 def _rate(one: Transfer) -> str:
-    return f"{amount(int(one.rate))}/s" if one.rate else "-"
+    return f"{rounded_bytes(int(one.rate))}/s" if one.rate else "-"
 
 
 def _left(one: Transfer) -> str:

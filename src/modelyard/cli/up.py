@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelyard.cli.context import Cli, command
+from modelyard.cli.dashboard import address
 from modelyard.cli.down import bring_down
 from modelyard.cli.launching import (
     AlreadyRunning,
@@ -214,6 +215,7 @@ def _print_overview(
     for note in notes:
         cli.out.print(f"[yellow]![/] {escape(note)}", soft_wrap=True)
     # Outside the panel and never wrapped, so that they can be copied.
+    cli.out.print(f"\n[bold]Dashboard[/]  {escape(address(client))}", soft_wrap=True)
     lines = _lines_to_try(client, settings, {model.name for model in models if model.namespace == "default"})
     cli.out.print("\n[bold]Try[/]\n")
     # No markup: escaping would double a backslash at a line's end.
@@ -261,8 +263,9 @@ def _lines_to_try(client: Modelyard, settings: Settings, names: set[str]) -> lis
     if name not in names or not sample.exists():
         return [f"{me} deploy NAME model.onnx", f"{me} list", f"{me} down"]
     token = "$MODELYARD_TOKEN" if settings.token else f"$(cat {shlex.quote(str(settings.token_file))})"
+    options, url = _curl_to(client.url, settings.tls_cert)
     return [
-        f"curl -s {client.url}/v2/models/{name}/infer \\",
+        f"curl -s {options}{url}/v2/models/{name}/infer \\",
         f'  -H "Authorization: Bearer {token}" \\',
         '  -H "Content-Type: application/json" \\',
         f"  --data @{shlex.quote(str(sample))}",
@@ -270,3 +273,27 @@ def _lines_to_try(client: Modelyard, settings: Settings, names: set[str]) -> lis
         f"{me} stop {name}",
         f"{me} start {name}",
     ]
+
+
+def _curl_to(url: str, certificate: str) -> tuple[str, str]:
+    """What curl needs to be told to trust the certificate, and the URL by a name that it is for."""
+    if not certificate:
+        return "", url
+    from pathlib import Path
+    from urllib.parse import urlsplit
+
+    from cryptography import x509
+
+    options = f"--cacert {shlex.quote(certificate)} "
+    shown = x509.load_pem_x509_certificate(Path(certificate).read_bytes())
+    try:
+        names = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return options, url
+    at = urlsplit(url)
+    host = str(at.hostname)
+    addresses = names.get_values_for_type(x509.IPAddress)
+    hosts = [name for name in names.get_values_for_type(x509.DNSName) if "*" not in name]
+    if not hosts or host in hosts or any(str(address) == host for address in addresses):
+        return options, url
+    return f"{options}--resolve {hosts[0]}:{at.port}:{host} ", f"https://{hosts[0]}:{at.port}"

@@ -10,7 +10,7 @@ import typer
 
 from modelyard.cli.context import LOOK, Cli, EverywhereOption, ModelArgument, command
 from modelyard.cli.specs import pairs
-from modelyard.domain.quantities import rounded_bytes
+from modelyard.domain.quantities import parse_bytes, rounded_bytes
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -234,20 +234,9 @@ def amount_text(amount: Amount, *, every: bool = False) -> str:
 
 
 def size(text: object) -> str:
-    """A size of the API, rounded for a table: ``47304Ki`` becomes ``46 MiB``."""
-    units = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-    value = str(text or "0")
-    number = float(value[:-2]) * units[value[-2:]] if value[-2:] in units else float(value)
-    if not number:
-        return "-"
-    if number < 2**20:
-        return f"{number / 2**10:.0f} KiB" if number >= 2**10 else f"{number:.0f} B"
-    return f"{number / 2**30:.1f} GiB" if number >= 2**30 else f"{number / 2**20:.0f} MiB"
-
-
-def amount(count: int) -> str:
-    """Bytes, to three digits: ``4.93 KiB``."""
-    return rounded_bytes(count)
+    """A size of the API, rounded for a table: ``47304Ki`` becomes ``46.2 MiB``; a dash for none."""
+    count = parse_bytes(str(text or 0).removeprefix("-"))
+    return f"{'-' if str(text).startswith('-') else ''}{rounded_bytes(count)}" if count else "-"
 
 
 def status_view(now: Status, url: str) -> RenderableType:
@@ -332,7 +321,7 @@ def _revision(now: Status) -> str:
 
 
 def released_text(released: Mapping[str, Any]) -> str:
-    """What a verified stop gave back: ``1 instance, 67 MiB released in 32 ms``."""
+    """What a verified stop gave back: ``1 instance, 67.3 MiB released in 32 ms``."""
     count = released.get("instances", 0)
     if not count:
         return "nothing was left to release"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from modelyard.cli.alerts import WholeOption, scope
+from modelyard.cli.alerts import WholeOption, alerts, scope
+from modelyard.cli.alerts import register as register_alerts
 from modelyard.cli.context import SHARED, Cli, command
 from modelyard.cli.problems import CliError, ExitCode
 from modelyard.cli.views import ago, table
@@ -32,13 +33,18 @@ def register(app: typer.Typer) -> None:
         ("deliveries", deliveries), ("dead-letters", dead_letters), ("retry", retry), ("drop", drop),
     ):  # fmt: skip
         command(webhooks, name)(function)
+    register_alerts(app)
+    # Also where alerts are looked at.
+    command(alerts, "test")(send_test)
     app.add_typer(webhooks, name="webhooks", rich_help_panel=SHARED)
 
 
 def set_webhook(
     cli: Cli,
     name: HookArgument,
-    target: Annotated[str, typer.Argument(metavar="URL", help="Where it is told.", show_default=False)],
+    target: Annotated[
+        str | None, typer.Argument(metavar="[URL]", help="Where it is told; left out: as before.", show_default=False)
+    ] = None,
     alertmanager: Annotated[
         bool, typer.Option("--alertmanager", help="URL is an Alertmanager's POST /api/v2/alerts.")
     ] = False,
@@ -55,9 +61,11 @@ def set_webhook(
 ) -> None:
     """Have a URL told of alerts. The first time its secret is shown, by which it checks who tells it."""
     body: dict[str, Any] = {
-        "url": target, "format": "alertmanager" if alertmanager else "modelyard", "kinds": kinds or [],
+        "format": "alertmanager" if alertmanager else "modelyard", "kinds": kinds or [],
         "severities": severities or [], "rotate_secret": rotate, "enabled": not off,
     }  # fmt: skip
+    if target is not None:
+        body["url"] = target
     if headers:
         body["headers"] = dict(_header(text) for text in headers)
     hook = cli.client.webhooks.set(name, body, namespace=scope(cli, installation))
@@ -69,7 +77,7 @@ def list_webhooks(cli: Cli, installation: WholeOption = False) -> None:
     """List who is told."""
     found = cli.client.webhooks.list(namespace=scope(cli, installation))
     if not found and not cli.is_plain:
-        cli.say("Nobody is told of alerts here. Add one: modelyard webhooks set NAME URL")
+        cli.say("Nobody is told of alerts here. Add one: `modelyard webhooks set NAME URL`")
         return
     cli.show([hook.raw for hook in found], lambda: _hook_table(found))
 
@@ -91,7 +99,7 @@ def send_test(cli: Cli, name: HookArgument, installation: WholeOption = False) -
     if sent.state != "delivered":
         raise CliError(
             f"The webhook {name} did not take it: {sent.error or 'it was not sent within 30 seconds'}.",
-            hint="It is tried again for a day: modelyard webhooks deliveries NAME says what comes of it.",
+            hint=f"It is tried again for a day: `modelyard webhooks deliveries {name}` says what comes of it.",
             exit_code=ExitCode.FAILED,
         )
     cli.show(sent.raw, lambda: f"{name} has taken it (HTTP {sent.status})")

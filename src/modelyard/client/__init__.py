@@ -13,7 +13,7 @@ Errors are drawn in :mod:`modelyard.client.errors`. Of Modelyard's other parts t
 
 from typing import TYPE_CHECKING
 
-from modelyard.client.access_types import ApiKey, Grant, Me, Member, NewApiKey
+from modelyard.client.access_types import ApiKey, Grant, Me, Member, NewApiKey, SignInLink
 from modelyard.client.alert_types import Alert, AlertRule, Delivery, Webhook
 from modelyard.client.audit_types import AuditEntry, AuditVerdict
 from modelyard.client.bulk_types import BulkForecast
@@ -33,20 +33,22 @@ from modelyard.client.errors import (
     TransferFailed,
     Unauthorized,
     Unreachable,
+    Untrusted,
     VersionConflict,
 )
 from modelyard.client.policy_types import ModelPolicies, Policy, PolicyOverride
 from modelyard.client.registry_types import Alias, AliasMove, ModelVersion, RegisteredModel
 from modelyard.client.schedule_types import Schedule, SchedulePreview, ScheduleStatus
 from modelyard.client.signing_types import RevokedKey, SignaturePolicy, TrustedKey, Verification, VersionSignature
+from modelyard.client.site_types import Finding, SiteCapacity
 from modelyard.client.sync import Modelyard
 from modelyard.client.tensors import Prediction
+from modelyard.client.traffic_types import Traffic
 from modelyard.client.transfer_types import Transfer
 from modelyard.client.types import (
     Diff,
     Event,
     FieldChange,
-    Finding,
     Forecast,
     Instance,
     LogLine,
@@ -56,10 +58,8 @@ from modelyard.client.types import (
     Namespace,
     Operation,
     Revision,
-    SiteCapacity,
     Status,
     Stopped,
-    Traffic,
 )
 
 if TYPE_CHECKING:
@@ -126,6 +126,7 @@ __all__ = [
     "SchedulePreview",
     "ScheduleStatus",
     "ServerError",
+    "SignInLink",
     "SignaturePolicy",
     "SiteCapacity",
     "Status",
@@ -137,6 +138,7 @@ __all__ = [
     "TrustedKey",
     "Unauthorized",
     "Unreachable",
+    "Untrusted",
     "Verification",
     "VersionConflict",
     "VersionDiff",

@@ -25,6 +25,10 @@ def me() -> Call[access_types.Me]:
     return get(f"{API}/me", partial(types.parse, access_types.Me))
 
 
+def sign_in_link() -> Call[access_types.SignInLink]:
+    return post(f"{API}/session/links", partial(types.parse, access_types.SignInLink), {}, keyed=False)
+
+
 def list_members(namespace: str) -> Call[list[access_types.Member]]:
     return get(_path(namespace, "members"), partial(types.parse_items, access_types.Member))
 

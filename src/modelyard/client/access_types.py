@@ -46,6 +46,14 @@ class NewApiKey(ApiKey, kw_only=True):
     secret: str
 
 
+class SignInLink(Resource):
+    """``url`` opens the dashboard and signs in, once, until ``expires_at``; ``code`` is what in it does so."""
+
+    url: str
+    code: str
+    expires_at: datetime
+
+
 class Grant(msgspec.Struct, kw_only=True):
     """A role in a namespace (``*``: in all), and what it allows."""
 

@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 import httpx2
 import msgspec
 
-from modelyard.client import access_calls, access_types, calls, tensors, types
+from modelyard.client import access_calls, access_types, calls, site_types, tensors, types
 from modelyard.client.aio_access import AsyncApiKeys, AsyncMembers
 from modelyard.client.aio_alerts import AsyncAlerts, AsyncWebhooks
 from modelyard.client.aio_audit import AsyncAudit
@@ -25,7 +25,7 @@ from modelyard.client.aio_schedules import AsyncSchedules
 from modelyard.client.aio_signing import AsyncKeys
 from modelyard.client.aio_transfers import AsyncTransfers
 from modelyard.client.errors import InvalidRequest, ModelyardError, NotRunning
-from modelyard.client.locate import locate
+from modelyard.client.locate import Location, locate
 from modelyard.client.waiting import OperationWait, Patience
 
 T = TypeVar("T")
@@ -37,7 +37,8 @@ class AsyncModelyard:
     ``namespaces``, :meth:`predict`, :meth:`watch`.
 
     URL and token are found as :mod:`modelyard.client.locate` says unless they are given. ``namespace``
-    is the one that methods use when they are given none. Requests that may safely be sent again are,
+    is the one that methods use when they are given none. ``ca_file`` is a PEM file of the certificates, or their
+    authorities', that are trusted instead of the system's authorities. Requests that may safely be sent again are,
     while the control process is being restarted. Every method may raise a
     :class:`~modelyard.client.errors.ModelyardError`.
     """
@@ -49,18 +50,16 @@ class AsyncModelyard:
         home: str | os.PathLike[str] | None = None,
         *,
         namespace: str = calls.DEFAULT_NAMESPACE,
+        ca_file: str | os.PathLike[str] | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
-        self._given = (url, token, home)
-        self._place = place = locate(url, token, home)
+        self._given = (url, token, home, ca_file)
+        self._place = place = locate(*self._given)
         self.url = place.url
         self.home = place.home
         self.namespace = namespace
-        headers = {"Authorization": f"Bearer {place.token}"} if place.token else {}
-        # trust_env=False: a proxy of the environment has no business between us and this machine.
-        self._http = httpx2.AsyncClient(
-            base_url=self.url, headers=headers, transport=transport, trust_env=False, verify=place.trust()
-        )
+        self._transport = transport
+        self._http = self._reaching(place)
         self._metadata: dict[tuple[str, str, str], types.ModelMetadata] = {}
         self.models = AsyncModels(self)
         self.registry = AsyncRegistry(self)
@@ -165,21 +164,25 @@ class AsyncModelyard:
                 broken = error
             await asyncio.sleep(patient.pause(broken))
 
-    async def capacity(self, *, site: str | None = None) -> Sequence[types.SiteCapacity]:
+    async def capacity(self, *, site: str | None = None) -> Sequence[site_types.SiteCapacity]:
         """What each site has, who holds it and who waits for it."""
         return await self.send(calls.capacity(site))
 
-    async def examine(self) -> Sequence[types.Finding]:
+    async def examine(self) -> Sequence[site_types.Finding]:
         """What belongs to nothing any more: processes, folders, sockets, rows."""
         return await self.send(calls.examine())
 
-    async def clear(self, findings: Sequence[types.Finding] | None = None) -> Sequence[types.Finding]:
+    async def clear(self, findings: Sequence[site_types.Finding] | None = None) -> Sequence[site_types.Finding]:
         """Clear these (None: all that is found), and say of each whether it is gone."""
         return await self.send(calls.clear(findings))
 
     async def me(self) -> access_types.Me:
         """Who the server takes the caller for, and what it may do where."""
         return await self.send(access_calls.me())
+
+    async def sign_in_link(self) -> access_types.SignInLink:
+        """A link that signs a browser in as the caller, once, within ten minutes."""
+        return await self.send(access_calls.sign_in_link())
 
     async def version(self) -> dict[str, Any]:
         return await self.send(calls.version())
@@ -223,9 +226,14 @@ class AsyncModelyard:
         if not place.is_known:
             raise NotRunning(place.url)
         self.url = place.url
-        self._http.base_url = place.url
-        if place.token:
-            self._http.headers["Authorization"] = f"Bearer {place.token}"
+        self._http = self._reaching(place)
+
+    def _reaching(self, place: Location) -> httpx2.AsyncClient:
+        headers = {"Authorization": f"Bearer {place.token}"} if place.token else {}
+        # trust_env=False: a proxy of the environment has no business between us and this machine.
+        return httpx2.AsyncClient(
+            base_url=place.url, headers=headers, transport=self._transport, trust_env=False, verify=place.trust()
+        )
 
     @asynccontextmanager
     async def stream(self, call: calls.Call[Any]) -> AsyncGenerator[httpx2.EventSource]:

@@ -59,7 +59,8 @@ class AlertRule(Resource):
 
 
 class Webhook(Resource):
-    """Who is told of alerts. ``secret`` is there once: in the answer to the call that has made it."""
+    """Who is told of alerts. ``url`` is without its path. ``secret`` is there once: in the answer to the call that has
+    made it."""
 
     name: str
     url: str

@@ -5,6 +5,7 @@ Those on models are in :mod:`modelyard.client.model_calls`.
 
 from __future__ import annotations
 
+import ssl
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,8 +16,8 @@ from urllib.parse import quote
 import httpx2
 import msgspec
 
-from modelyard.client import types
-from modelyard.client.errors import NotRunning, TimedOut, Unreachable, api_error
+from modelyard.client import site_types, types
+from modelyard.client.errors import NotRunning, TimedOut, Unreachable, Untrusted, api_error
 
 T = TypeVar("T")
 
@@ -68,7 +69,7 @@ class Attempts(Generic[T]):
             ModelyardError: it is not to be sent again.
         """
         final = connection_error(error, self._url)
-        if isinstance(final, NotRunning) or not self._call.repeatable:
+        if isinstance(final, (NotRunning, Untrusted)) or not self._call.repeatable:
             raise final from error
         pause = self._pause()
         if pause is None:
@@ -92,12 +93,23 @@ class Attempts(Generic[T]):
         return min(_FIRST_PAUSE * 2.0 ** (self._failed - 1), _LONGEST_PAUSE)
 
 
-def connection_error(error: httpx2.TransportError, url: str) -> NotRunning | TimedOut | Unreachable:
+def connection_error(error: httpx2.TransportError, url: str) -> NotRunning | TimedOut | Unreachable | Untrusted:
     if isinstance(error, httpx2.ConnectError):
+        cause = _tls_error(error)
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return Untrusted(url, cause)
+        if cause is not None:
+            return Unreachable(f"What listens at {url} does not speak TLS as this does: {cause.reason or cause}.")
         return NotRunning(url)
     if isinstance(error, httpx2.TimeoutException):
         return TimedOut(f"Modelyard at {url} did not answer in time.")
     return Unreachable(f"The connection to Modelyard at {url} broke: {error or type(error).__name__}.")
+
+
+def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def problem_code(response: httpx2.Response) -> str:
@@ -258,18 +270,18 @@ def watch_events(namespace: str | None, model: str | None, after: int | None) ->
     return replace(call, headers=headers)
 
 
-def capacity(site: str | None) -> Call[list[types.SiteCapacity]]:
-    return get(f"{API}/capacity", partial(types.parse_items, types.SiteCapacity), READ, site=site)
+def capacity(site: str | None) -> Call[list[site_types.SiteCapacity]]:
+    return get(f"{API}/capacity", partial(types.parse_items, site_types.SiteCapacity), READ, site=site)
 
 
-def examine() -> Call[list[types.Finding]]:
-    return get(f"{API}/doctor", partial(types.parse_items, types.Finding))
+def examine() -> Call[list[site_types.Finding]]:
+    return get(f"{API}/doctor", partial(types.parse_items, site_types.Finding))
 
 
-def clear(findings: Sequence[types.Finding] | None) -> Call[list[types.Finding]]:
+def clear(findings: Sequence[site_types.Finding] | None) -> Call[list[site_types.Finding]]:
     """Clearing what is gone already does nothing."""
     items = None if findings is None else [{"kind": f.kind, "id": f.id} for f in findings]
-    call = post(f"{API}/doctor", partial(types.parse_items, types.Finding), {"items": items}, keyed=False)
+    call = post(f"{API}/doctor", partial(types.parse_items, site_types.Finding), {"items": items}, keyed=False)
     return replace(call, repeatable=True)
 
 

@@ -5,6 +5,7 @@
     ModelyardError
     ├── NotRunning              nothing listens at the URL
     ├── Unreachable             the connection broke, or the answer was none of Modelyard's
+    ├── Untrusted               its certificate is not one to trust
     ├── TimedOut                a wait ran out of time; what was asked goes on
     ├── OperationFailed         the operation that was waited for failed or was cancelled
     ├── TransferFailed          the transfer that was waited for failed or was cancelled
@@ -22,6 +23,7 @@ path), ``allowed`` (commands that are allowed now) and ``request_id``; what does
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -74,6 +76,22 @@ class Unreachable(ModelyardError):
     """The connection broke, or the answer was none of Modelyard's."""
 
     code = "unreachable"
+
+
+class Untrusted(ModelyardError):
+    """What listens at the URL shows a certificate that is not trusted, or is not for that name."""
+
+    code = "untrusted_certificate"
+
+    def __init__(self, url: str, error: ssl.SSLCertVerificationError) -> None:
+        # OpenSSL's codes for a chain that ends in nobody who is known.
+        help_ = (
+            " If it is the right one, have its file, or its authority's, trusted by MODELYARD_CA_FILE (or ca_file)."
+            if error.verify_code in (18, 19, 20, 21)
+            else ""
+        )
+        why = error.verify_message.rstrip(".")
+        super().__init__(f"The certificate at {url} is not trusted: {why}.{help_}")
 
 
 class TimedOut(ModelyardError):

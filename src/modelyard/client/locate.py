@@ -1,7 +1,7 @@
-"""Where a Modelyard is and which token it takes, found without asking anyone.
+"""Where a Modelyard is, which token it takes and by which certificates it is known, found without asking anyone.
 
-From what is given, then the environment (``MODELYARD_URL``, ``MODELYARD_TOKEN``, ``MODELYARD_HOME``,
-``MODELYARD_PORT``), then ``modelyard.toml``, then what a running Modelyard has left in its home
+From what is given, then the environment (``MODELYARD_URL``, ``MODELYARD_TOKEN``, ``MODELYARD_CA_FILE``,
+``MODELYARD_HOME``, ``MODELYARD_PORT``), then ``modelyard.toml``, then what a running Modelyard has left in its home
 (``run/up.json``, ``admin.token``). A token that is given goes where it is told; the home's own token goes
 only to the home's own Modelyard while that runs, as another program may listen where it was or will be.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import tomllib
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,31 +28,47 @@ DEFAULT_HOME = "~/.modelyard"
 class Location:
     """``token`` is empty when none was found; ``home`` is where it was looked for. ``is_known`` is False
     when ``url`` is only where a Modelyard would be: nothing of this home runs, and nobody named another.
-    ``certificate`` is the file of the one that the home's own shows, if it speaks TLS."""
+    ``ca_file`` holds the certificates to trust instead of the system's authorities; with ``is_own`` the very one that
+    the home's own Modelyard shows."""
 
     url: str
     token: str
     home: Path
     is_known: bool
-    certificate: str = ""
+    ca_file: str = ""
+    is_own: bool = False
 
     def trust(self) -> ssl.SSLContext | bool:
-        """Whom to believe that it is there: the home's own by its very certificate, which may be for other names than
-        this machine's, any other by the system's authorities."""
-        if not self.certificate:
+        """Whom to believe that it is there. The home's own certificate may be for other names than this machine's.
+
+        Raises:
+            Unreachable: ``ca_file`` cannot be read.
+        """
+        if not self.ca_file:
             return True
         import ssl
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
+        context.check_hostname = not self.is_own
+        # A certificate that nobody else has signed is trusted, too, once it is named here.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        with suppress(OSError):  # then nobody is trusted
-            context.load_verify_locations(self.certificate)
+        try:
+            context.load_verify_locations(self.ca_file)
+        except OSError as error:
+            from modelyard.client.errors import Unreachable
+
+            raise Unreachable(
+                f"{self.ca_file} holds no certificates that can be read (PEM): {error.strerror or error}"
+            ) from error
         return context
 
 
-def locate(url: str | None = None, token: str | None = None, home: str | os.PathLike[str] | None = None) -> Location:
-    """Find the URL and the token. A home that is given outranks the environment's URL, port and token."""
+def locate(
+    url: str | None = None, token: str | None = None, home: str | os.PathLike[str] | None = None,
+    ca_file: str | os.PathLike[str] | None = None,
+) -> Location:  # fmt: skip
+    """Find the URL, the token and the certificates. A home that is given outranks the environment's URL, port and
+    token."""
     environ = os.environ
     config = _config(home)
     folder = Path(home or environ.get("MODELYARD_HOME") or config.get("home") or DEFAULT_HOME).expanduser().absolute()
@@ -71,9 +86,10 @@ def locate(url: str | None = None, token: str | None = None, home: str | os.Path
         set_token = environ.get("MODELYARD_TOKEN") or str(config.get("token") or "")
         kept = read_token(folder) if url == own else ""
         token = (kept or set_token) if home is not None else (set_token or kept)
+    is_own = ca_file is None and url == own and bool(certificate)
     return Location(
-        url=url, token=token, home=folder, is_known=named or url == own or bool(token),
-        certificate=certificate if url == own else "",
+        url=url, token=token, home=folder, is_known=named or url == own or bool(token), is_own=is_own,
+        ca_file=certificate if is_own else str(ca_file or environ.get("MODELYARD_CA_FILE") or ""),
     )  # fmt: skip
 
 

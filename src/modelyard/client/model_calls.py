@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from modelyard.client import types
+from modelyard.client import traffic_types, types
 from modelyard.client.calls import (
     API,
     EVERYWHERE,
@@ -155,8 +155,8 @@ def set_percent(namespace: str, name: str, percent: int, reason: str) -> Call[ty
     return post(path, partial(types.parse, types.Status), body, keyed=False)
 
 
-def model_traffic(namespace: str, name: str) -> Call[types.Traffic]:
-    return get(model_path(namespace, name, "traffic"), partial(types.parse, types.Traffic))
+def model_traffic(namespace: str, name: str) -> Call[traffic_types.Traffic]:
+    return get(model_path(namespace, name, "traffic"), partial(types.parse, traffic_types.Traffic))
 
 
 def terminate_instance(

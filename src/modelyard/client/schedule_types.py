@@ -50,7 +50,8 @@ class Action(msgspec.Struct, kw_only=True):
 
 
 class LastAction(Action, kw_only=True):
-    """``outcome`` is ``pending``, ``succeeded``, ``failed`` or ``overridden`` (by a newer command of somebody else).
+    """``outcome`` is ``pending``, ``succeeded``, ``failed``, ``overridden`` (by a newer command of somebody else) or
+    ``skipped`` (the window of a policy keeps the model shut down, as ``message`` says).
     ``missed``: so many times, this one included, were due while nobody carried them out."""
 
     outcome: str

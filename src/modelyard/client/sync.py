@@ -12,9 +12,9 @@ from typing import Any, Self, TypeVar
 import httpx2
 import msgspec
 
-from modelyard.client import access_calls, access_types, calls, tensors, types
+from modelyard.client import access_calls, access_types, calls, site_types, tensors, types
 from modelyard.client.errors import InvalidRequest, ModelyardError, NotRunning
-from modelyard.client.locate import locate
+from modelyard.client.locate import Location, locate
 from modelyard.client.sync_access import ApiKeys, Members
 from modelyard.client.sync_alerts import Alerts, Webhooks
 from modelyard.client.sync_audit import Audit
@@ -37,7 +37,8 @@ class Modelyard:
     ``namespaces``, :meth:`predict`, :meth:`watch`.
 
     URL and token are found as :mod:`modelyard.client.locate` says unless they are given. ``namespace``
-    is the one that methods use when they are given none. Requests that may safely be sent again are,
+    is the one that methods use when they are given none. ``ca_file`` is a PEM file of the certificates, or their
+    authorities', that are trusted instead of the system's authorities. Requests that may safely be sent again are,
     while the control process is being restarted. Every method may raise a
     :class:`~modelyard.client.errors.ModelyardError`.
     """
@@ -49,18 +50,16 @@ class Modelyard:
         home: str | os.PathLike[str] | None = None,
         *,
         namespace: str = calls.DEFAULT_NAMESPACE,
+        ca_file: str | os.PathLike[str] | None = None,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
-        self._given = (url, token, home)
-        self._place = place = locate(url, token, home)
+        self._given = (url, token, home, ca_file)
+        self._place = place = locate(*self._given)
         self.url = place.url
         self.home = place.home
         self.namespace = namespace
-        headers = {"Authorization": f"Bearer {place.token}"} if place.token else {}
-        # trust_env=False: a proxy of the environment has no business between us and this machine.
-        self._http = httpx2.Client(
-            base_url=self.url, headers=headers, transport=transport, trust_env=False, verify=place.trust()
-        )
+        self._transport = transport
+        self._http = self._reaching(place)
         self._metadata: dict[tuple[str, str, str], types.ModelMetadata] = {}
         self.models = Models(self)
         self.registry = Registry(self)
@@ -163,21 +162,25 @@ class Modelyard:
                 broken = error
             time.sleep(patient.pause(broken))
 
-    def capacity(self, *, site: str | None = None) -> Sequence[types.SiteCapacity]:
+    def capacity(self, *, site: str | None = None) -> Sequence[site_types.SiteCapacity]:
         """What each site has, who holds it and who waits for it."""
         return self.send(calls.capacity(site))
 
-    def examine(self) -> Sequence[types.Finding]:
+    def examine(self) -> Sequence[site_types.Finding]:
         """What belongs to nothing any more: processes, folders, sockets, rows."""
         return self.send(calls.examine())
 
-    def clear(self, findings: Sequence[types.Finding] | None = None) -> Sequence[types.Finding]:
+    def clear(self, findings: Sequence[site_types.Finding] | None = None) -> Sequence[site_types.Finding]:
         """Clear these (None: all that is found), and say of each whether it is gone."""
         return self.send(calls.clear(findings))
 
     def me(self) -> access_types.Me:
         """Who the server takes the caller for, and what it may do where."""
         return self.send(access_calls.me())
+
+    def sign_in_link(self) -> access_types.SignInLink:
+        """A link that signs a browser in as the caller, once, within ten minutes."""
+        return self.send(access_calls.sign_in_link())
 
     def version(self) -> dict[str, Any]:
         return self.send(calls.version())
@@ -220,9 +223,14 @@ class Modelyard:
         if not place.is_known:
             raise NotRunning(place.url)
         self.url = place.url
-        self._http.base_url = place.url
-        if place.token:
-            self._http.headers["Authorization"] = f"Bearer {place.token}"
+        self._http = self._reaching(place)
+
+    def _reaching(self, place: Location) -> httpx2.Client:
+        headers = {"Authorization": f"Bearer {place.token}"} if place.token else {}
+        # trust_env=False: a proxy of the environment has no business between us and this machine.
+        return httpx2.Client(
+            base_url=place.url, headers=headers, transport=self._transport, trust_env=False, verify=place.trust()
+        )
 
     @contextmanager
     def stream(self, call: calls.Call[Any]) -> Generator[httpx2.EventSource]:

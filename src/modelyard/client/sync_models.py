@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import msgspec
 
-from modelyard.client import calls, model_calls, types
+from modelyard.client import calls, model_calls, traffic_types, types
 
 if TYPE_CHECKING:
     from modelyard.client.sync import Modelyard
@@ -159,7 +159,7 @@ class Models:
         """Send so many per cent of the requests to the new revision."""
         return self._client.send(model_calls.set_percent(self._ns(namespace), name, percent, reason))
 
-    def traffic(self, name: str, *, namespace: str | None = None) -> types.Traffic:
+    def traffic(self, name: str, *, namespace: str | None = None) -> traffic_types.Traffic:
         """The arms that requests are shared among, compared with each other."""
         return self._client.send(model_calls.model_traffic(self._ns(namespace), name))
 

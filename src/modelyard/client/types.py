@@ -166,50 +166,6 @@ class Status(Resource):
     allowed_commands: list[str] = []
 
 
-class ArmComparison(msgspec.Struct, kw_only=True):
-    """An arm against the front one; numbers are None while there are not ``enough`` requests."""
-
-    enough: bool
-    verdict: str
-    error_difference: float | None = None
-    error_low: float | None = None
-    error_high: float | None = None
-    error_p: float | None = None
-    slower_chance: float | None = None
-    latency_p: float | None = None
-
-
-class Arm(msgspec.Struct, kw_only=True):
-    """One arm of a model's traffic (``kind``: model, revision or shadow). Shares are per cent, latencies seconds."""
-
-    kind: str
-    name: str
-    front: bool = False
-    serving: bool = False
-    share_wanted: float = 0.0
-    share_actual: float | None = None
-    requests: int = 0
-    errors: int = 0
-    error_rate: float | None = None
-    mean: float | None = None
-    p50: float | None = None
-    p95: float | None = None
-    p99: float | None = None
-    missed: dict[str, int] = {}
-    comparison: ArmComparison | None = None
-
-
-class Traffic(Resource):
-    """How the requests of a model are shared; ``counted``: whether the front door has told of its arms; ``judgement``:
-    what a canary waits for."""
-
-    namespace: str
-    name: str
-    counted: bool = False
-    judgement: str | None = None
-    arms: list[Arm] = []
-
-
 class Model(Resource):
     """``version`` is what an update names to be sure that nobody changed the model in between."""
 
@@ -378,68 +334,6 @@ class Stopped(Resource):
     name: str
     operation: Operation | None = None
     error: ItemError | None = None
-
-
-class Device(msgspec.Struct, kw_only=True):
-    id: str
-    kind: str = ""
-    name: str = ""
-    memory: str | None = None
-    held: bool = False
-    holder: ModelRef | None = None
-
-
-class Inventory(msgspec.Struct, kw_only=True):
-    cpu: float = 0.0
-    memory: str = "0"
-    devices: list[Device] = []
-
-
-class Holding(msgspec.Struct, kw_only=True):
-    """What one instance holds."""
-
-    namespace: str
-    model: str
-    instance: str
-    cpu: float = 0.0
-    memory: str = "0"
-    devices: list[str] = []
-
-
-class Queued(msgspec.Struct, kw_only=True):
-    """A model that waits: ``count`` instances of ``each`` are missing."""
-
-    place: int
-    namespace: str
-    model: str
-    each: Amount
-    count: int
-    priority: int = 0
-    since: datetime | None = None
-    reason: str = ""
-    message: str = ""
-    holders: list[ModelRef] = []
-
-
-class SiteCapacity(Resource):
-    """What one site has, who holds it, who waits for it."""
-
-    site: str
-    inventory: Inventory
-    held: Amount
-    free: Amount
-    holdings: list[Holding] = []
-    queue: list[Queued] = []
-
-
-class Finding(Resource):
-    """Something that belongs to nothing any more; after a clear, whether it is gone, or why not."""
-
-    kind: str
-    id: str
-    message: str = ""
-    cleared: bool = False
-    error: str | None = None
 
 
 class LogLine(msgspec.Struct, kw_only=True):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from modelyard.access.callers import Snapshot
@@ -48,8 +48,36 @@ class AccessStore(Protocol):
     async def note_use(self, key_id: str, at: datetime) -> None:
         """A key was used."""
 
+    async def purge(self, kept: timedelta, now: datetime) -> int:
+        """Forget the keys that ended longer ago than ``kept``, and say how many; nobody comes in with them anyway."""
+
     async def snapshot(self) -> Snapshot:
         """All members and keys."""
+
+
+class CodeStore(Protocol):
+    """The codes of links that sign a browser in, by their digests."""
+
+    async def put_code(self, digest: str, sealed: str, expires_at: datetime) -> None:
+        """Keep ``sealed`` for who shows the code."""
+
+    async def take_code(self, digest: str, now: datetime) -> str | None:
+        """What was kept, for the first who asks in time; None for everybody else. Then it is gone."""
+
+
+# From a namespace, a variable of a spec (or what stands for one) and what is sealed for them to the same, sealed anew.
+SealAgain = Callable[[str, str, str], str]
+
+
+class SealedStore(Protocol):
+    """Everything that is sealed and is kept for good."""
+
+    async def count_by_key(self) -> Mapping[str, int]:
+        """In how many places there is something sealed under which key, by its name."""
+
+    async def seal_again(self, again: SealAgain) -> int:
+        """Write what ``again`` makes of each, and say how many have changed. What is one value in several specs of a
+        model stays one."""
 
 
 # Who has to hold to the members and keys as they are now; called in turn, so an error of one is its own to handle.

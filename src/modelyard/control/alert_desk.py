@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 
 from modelyard.control.alert_ports import AlertQuery, AlertStore, DeliveryQuery, Sealer, Silence
 from modelyard.control.alerting import delivery
-from modelyard.control.outbox import opened, sealed
+from modelyard.control.outbox import Kept, opened, sealed
 from modelyard.control.ports import Page
 from modelyard.domain.alerts import BUILT_IN, INSTALLATION, Alert, AlertRule, rule_problems, with_built_in
 from modelyard.domain.errors import EtagMismatch, InvalidRequest, NotFound, Problem, Refused
+from modelyard.domain.masking import without_path
 from modelyard.domain.webhooks import Delivery, DeliveryEvent, DeliveryState, Webhook, webhook_problems
 
 # For so long a receiver may check by the secret that was replaced.
@@ -25,10 +26,11 @@ _LONGEST_SILENCE: Final = timedelta(days=366)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Set:
-    """How a webhook is to be. ``headers`` None: as they are. ``rotate``: with a new secret, beside which the old one
-    holds for a day."""
+    """How a webhook is to be. ``url`` is whole; ``url`` and ``headers`` None: as they are. So is a URL that is given
+    as it is shown. ``rotate``: with a new secret, beside which the old one holds for a day."""
 
     webhook: Webhook
+    url: str | None = field(default=None, repr=False)
     headers: Mapping[str, str] | None = field(default=None, repr=False)
     rotate: bool = False
 
@@ -106,25 +108,29 @@ class AlertDesk:
         before = await self._find(webhook.namespace, webhook.name)
         if if_match is not None and if_match != (before.version if before else 0):
             raise EtagMismatch(f"The webhook {webhook.name} is no longer at version {if_match}: get it again.")
-        old, headers = opened(self._sealer, before, now) if before else ([], {})
-        kept_headers = wanted.headers is None and bool(headers)
-        headers = headers if wanted.headers is None else dict(wanted.headers)
-        if problems := webhook_problems(webhook, headers):
+        old = opened(self._sealer, before, now) if before else None
+        kept_url = before is not None and wanted.url in (None, before.url)
+        url = old.url if old is not None and kept_url else wanted.url
+        if url is None:
+            raise InvalidRequest([Problem("url", "required", "Say which URL is to be told.")])
+        headers = dict(wanted.headers if wanted.headers is not None else old.headers if old else {})
+        if problems := webhook_problems(webhook, url, headers):
             raise InvalidRequest(problems)
-        if before is not None and kept_headers and _origin(before.url) != _origin(webhook.url):
+        if old is not None and headers and wanted.headers is None and _origin(old.url) != _origin(url):
             # Who may change the URL need not know the headers, and is not to have them sent to a host of theirs.
             message = "The URL leads to another host, which is not sent the stored headers: give headers, or {}."
             raise InvalidRequest([Problem("headers", "required", message)])
-        await asyncio.to_thread(self._admit, webhook.url)
-        fresh = f"whsec_{secrets.token_urlsafe(32)}" if wanted.rotate or not old else None
+        await asyncio.to_thread(self._admit, url)
+        fresh = f"whsec_{secrets.token_urlsafe(32)}" if wanted.rotate or old is None else None
         until = before.rotated_until if before else None
-        if fresh is not None and old:
+        if fresh is not None and old is not None:
             until = now + ROTATION
-        kept = [fresh, *old[:1]] if fresh is not None else old
+        in_use = old.secrets if old is not None else ()
         after = replace(
             webhook,
+            url=without_path(url),
             header_names=tuple(sorted(headers)),
-            sealed=sealed(self._sealer, webhook, kept, headers),
+            sealed=sealed(self._sealer, webhook, Kept((fresh, *in_use[:1]) if fresh else in_use, url, headers)),
             rotated_until=until,
             created_at=before.created_at if before else now,
             updated_at=now,
@@ -165,8 +171,9 @@ class AlertDesk:
         return await self._store.delivery(namespace, delivery_id)
 
     async def retry(self, namespace: str, delivery_id: str) -> Delivery:
-        """Send once more what was given up, under its old id. Raises NotFound, Refused."""
+        """Send once more what was given up, under its old id. Raises NotFound (it, or its webhook), Refused."""
         found, now = await self._store.delivery(namespace, delivery_id), self._clock()
+        await self._store.webhook(namespace, found.webhook)
         again = replace(
             found, state=DeliveryState.PENDING, site=self._site, since=now, next_at=now, attempts=0, error=""
         )  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -17,22 +17,22 @@ from modelyard import tasks
 from modelyard.control.alert_ports import AlertStore, Recorded, Silence
 from modelyard.control.answers import AnswerBook
 from modelyard.control.changes import ChangeFeed
+from modelyard.control.pace import Pace
 from modelyard.control.ports import EventQuery, Fence, LeaseLost, Store
 from modelyard.control.traffic import TrafficBook
-from modelyard.control.troubles import LOOKED_AT, Happenings, Known, Seen, facts, seen
+from modelyard.control.troubles import LOOKED_AT, Happenings, Known, Rules, Seen, facts, seen
 from modelyard.domain.alerts import (
     KINDS,
     MAX_WINDOW,
     Alert,
     AlertKind,
-    AlertRule,
     AlertState,
     Outcome,
     evaluate,
     with_built_in,
 )
 from modelyard.domain.errors import ModelyardError
-from modelyard.domain.model import Event
+from modelyard.domain.model import Event, Model, ModelRef
 from modelyard.domain.webhooks import Delivery, DeliveryEvent, DeliveryState, Webhook
 
 log = logging.getLogger(__name__)
@@ -73,16 +73,23 @@ class Alerting:
         self._written = written
         self._answers = AnswerBook(traffic, lambda: asyncio.get_running_loop().time())
         self._happenings = Happenings()
-        self._rules: Sequence[AlertRule] = ()
+        self._rules = Rules()
         self._models: dict[str, Seen] = {}
+        # Of them those that wait for capacity, and those that have a limit of memory and instances.
+        self._waiting: set[str] = set()
+        self._limited: set[str] = set()
         self._open: Mapping[str, Alert] = {}
         self._cursor = 0
         self._heard = 0
         self._recorded = 0
         self._events: list[Event] = []
+        # What is to be looked at next, besides what is measured: all, or these.
+        self._all = True
+        self._changed: set[str] = set()
         self._woken = asyncio.Event()
         self._anew = True
         self._synced_at = 0.0
+        self._measured_at = 0.0
 
     def tell(self) -> None:
         """Rules, silences or webhooks have changed."""
@@ -115,7 +122,10 @@ class Alerting:
                 await asyncio.sleep(_AGAIN)
 
     async def _begin(self) -> None:
-        self._models = {model.uid: seen(model) for model in await self._store.models_of(self._site)}
+        pace = Pace()
+        for model in await self._store.models_of(self._site):
+            self._know(model)
+            await pace.step()
         await self._recall()
         cursor = await self._alerts.cursor(self._site)
         self._cursor = self._recorded = await self._store.last_event_id() if cursor is None else cursor
@@ -142,9 +152,10 @@ class Alerting:
                 self._woken.set()
 
     async def _wait(self) -> None:
-        ticks = self._open or any(rule.enabled and rule.kind in LOOKED_AT for rule in self._rules)
+        ticks = self._open or not LOOKED_AT.isdisjoint(self._rules.kinds)
+        due = min(self._measured_at + (TICK if ticks else RESYNC), self._synced_at + RESYNC)
         try:
-            async with asyncio.timeout(TICK if ticks else RESYNC):
+            async with asyncio.timeout(max(due - asyncio.get_running_loop().time(), _TOGETHER)):
                 await self._woken.wait()
         except TimeoutError:
             return
@@ -153,15 +164,22 @@ class Alerting:
     # ---------------------------------------------------------------- one look
 
     async def look(self) -> None:
-        """Find out what has changed, and write it. Raises what the store does; then nothing is lost."""
+        """Find out what has changed, and write it. Raises what the store does; then nothing is lost.
+
+        An event has its model looked at and no other; what is measured, and what fires, is looked at every TICK."""
         self._woken.clear()
         events, now, time = list(self._events), self._clock(), asyncio.get_running_loop().time()
         happened = {event.model_uid for event in events if self._happenings.add(event)}
-        changed = {event.model_uid for event in events}
+        self._changed.update(event.model_uid for event in events)
         anew, self._anew = self._anew, False
         syncs = anew or time - self._synced_at >= RESYNC
+        measures = syncs or time - self._measured_at >= TICK
         try:
-            outcome = await self._evaluate(changed | (await self._sync() if syncs else set()), now, anew=anew)
+            if syncs:
+                await self._sync(now)
+            await self._read()
+            asked = await self._asked(measures=measures)
+            outcome, others = await self._evaluate(asked, now)
             touched = [a for a in outcome.alerts.values() if a.model_uid in happened and KINDS[a.kind].happens]
             recorded = await self._to_record(outcome, touched, now)
             cursor = max((event.id for event in events), default=self._cursor)
@@ -171,51 +189,87 @@ class Alerting:
         except BaseException:
             self._anew = True
             raise
-        self._open = {**outcome.alerts, **{a.fingerprint: a for a in recorded.alerts if a.ends_at is None}}
+        told = {a.fingerprint: a for a in recorded.alerts if a.ends_at is None}
+        self._open = {**others, **outcome.alerts, **told}
         self._cursor = cursor
         del self._events[: len(events)]
+        self._all = False
+        self._changed.clear()
         if syncs:
             self._synced_at = time
+        if measures:
+            self._measured_at = time
         if recorded.deliveries:
             self._written()
 
-    async def _sync(self) -> set[str]:
-        """Read the rules again; the uids of models that have changed or are gone, whatever was told of them."""
-        self._rules = with_built_in(await self._alerts.rules())
+    async def _sync(self, now: datetime) -> None:
+        """Read the rules again, and find the models that have changed or are gone, whatever was told of them."""
+        rules = Rules(with_built_in(await self._alerts.rules()))
+        if rules.by_key != self._rules.by_key:
+            self._rules, self._all = rules, True
         await self._recall()
-        versions = {ref.uid: version for ref, version in (await self._store.model_versions(self._site)).items()}
-        known = {uid: model.version for uid, model in self._models.items()}
-        return {uid for uid in known.keys() | versions.keys() if known.get(uid) != versions.get(uid)}
+        self._happenings.forget_before(now - timedelta(seconds=MAX_WINDOW))
+        versions = await self._store.model_versions(self._site)
+        # In a thread, as there may be very many.
+        self._changed |= await asyncio.to_thread(_differing, versions, self._models)
 
-    async def _evaluate(self, changed: set[str], now: datetime, *, anew: bool) -> Outcome:
-        for uid in changed:
+    async def _read(self) -> None:
+        for uid in self._changed:
             model = await self._store.get_model_by_uid(uid)
             if model is None or model.site != self._site:
-                self._models.pop(uid, None)
+                self._forget(uid)
             else:
-                self._models[uid] = seen(model)
-        self._happenings.forget(self._models, now - timedelta(seconds=MAX_WINDOW))
-        watched = self._watched()
-        only = None if anew else changed | watched | {alert.model_uid for alert in self._open.values()}
-        known = Known(
-            answers=self._answers, happenings=self._happenings, usage=await self._usage_of(watched), now=now
-        )  # fmt: skip
-        asked = self._models.values() if only is None else [self._models[u] for u in only if u in self._models]
-        subjects = {uid: model.subject for uid, model in self._models.items()}
-        return evaluate(self._rules, subjects, facts(asked, self._rules, known), self._open, now, only)
+                self._know(model)
 
-    def _watched(self) -> set[str]:
-        """The models that are looked at from time to time; how their requests were answered is taken down."""
-        rules = [rule for rule in self._rules if rule.enabled and rule.kind in LOOKED_AT]
-        found = {uid for uid, model in self._models.items() if any(rule.means(model.subject) for rule in rules)}
-        longest = max((rule.window for rule in rules), default=0.0)
-        self._answers.look([uid for uid in found if self._models[uid].runs], longest)
-        return found
+    def _know(self, model: Model) -> None:
+        uid, now = model.uid, seen(model)
+        before, self._models[uid] = self._models.get(uid), now
+        if before is not None and before.runs and not now.runs:
+            self._answers.begin_anew(uid)
+        _keep(self._waiting, uid, now.waiting_since is not None)
+        _keep(self._limited, uid, now.memory is not None and bool(now.instances))
 
-    async def _usage_of(self, watched: set[str]) -> Mapping[str, int]:
-        rules = [rule for rule in self._rules if rule.enabled and rule.kind is AlertKind.MEMORY]
-        limited = any(self._models[uid].memory is not None for uid in watched)
-        return await self._usage() if rules and limited else {}
+    def _forget(self, uid: str) -> None:
+        self._models.pop(uid, None)
+        self._answers.begin_anew(uid)
+        self._happenings.forget(uid)
+        self._waiting.discard(uid)
+        self._limited.discard(uid)
+
+    async def _asked(self, *, measures: bool) -> Set[str]:
+        """The models that are to be looked at, gone ones among them."""
+        asked = set(self._changed)
+        if measures:
+            await self._answers.look(self._rules.longest)
+            asked.update(self._answers.active(), (alert.model_uid for alert in self._open.values()))
+            for kind, uids in ((AlertKind.QUEUE_TIME, self._waiting), (AlertKind.MEMORY, self._limited)):
+                if kind in self._rules.kinds:
+                    asked |= uids
+        return asked.union(self._models) if self._all else asked
+
+    async def _evaluate(self, asked: Set[str], now: datetime) -> tuple[Outcome, Mapping[str, Alert]]:
+        """What fires now of the models asked for, in short turns; and what fires of others."""
+        usage = await self._usage() if AlertKind.MEMORY in self._rules.kinds and asked & self._limited else {}
+        known = Known(answers=self._answers, happenings=self._happenings, usage=usage, now=now)
+        earlier: dict[str, dict[str, Alert]] = {}
+        others: dict[str, Alert] = {}
+        for print_, alert in self._open.items():
+            if alert.model_uid in asked:
+                earlier.setdefault(alert.model_uid, {})[print_] = alert
+            else:
+                others[print_] = alert
+        alerts: dict[str, Alert] = {}
+        changes: list[Alert] = []
+        pace = Pace()
+        for uid in asked:
+            model = self._models.get(uid)
+            there = {} if model is None else {uid: model.subject}
+            told = () if model is None else facts([model], self._rules, known)
+            found = evaluate(self._rules.by_key, there, told, earlier.get(uid, {}), now)
+            alerts |= found.alerts
+            changes += found.changes
+            await pace.step()
+        return Outcome(alerts=alerts, changes=tuple(changes)), others
 
     # ---------------------------------------------------------------- who is told
 
@@ -232,14 +286,15 @@ class Alerting:
         deliveries: list[Delivery] = []
         for alert in [*outcome.changes, *quiet]:
             if alert.state is AlertState.RESOLVED:
-                told, event = alert.notified, DeliveryEvent.RESOLVED
+                event, tells = DeliveryEvent.RESOLVED, alert.notified
+                to = [w for w in webhooks if tells and w.awaits_end(alert)]
             else:
-                told, event = not _silent(silences.get(alert.fingerprint), now), DeliveryEvent.FIRING
-                alert = replace(alert, notified=told)
-            if told or alert.id in begun:
+                event, tells = DeliveryEvent.FIRING, not _silent(silences.get(alert.fingerprint), now)
+                to = [w for w in webhooks if tells and w.wants(alert)]
+                alert = replace(alert, notified=tells, told=tuple(w.identity for w in to))
+            if tells or alert.id in begun:
                 alerts[alert.id] = alert
-            if told:
-                deliveries += [delivery(self._site, w, event, alert, now) for w in webhooks if w.wants(alert)]
+            deliveries += [delivery(self._site, webhook, event, alert, now) for webhook in to]
         # An end is written before what fires next under the same fingerprint.
         ordered = sorted(alerts.values(), key=lambda alert: (alert.ends_at is None, alert.id))
         return Recorded(alerts=tuple(ordered), deliveries=tuple(deliveries))
@@ -255,3 +310,16 @@ def delivery(site: str, webhook: Webhook, event: DeliveryEvent, alert: Alert | N
 
 def _silent(silence: Silence | None, now: datetime) -> bool:
     return silence is not None and silence.until > now
+
+
+def _differing(versions: Mapping[ModelRef, int], known: Mapping[str, Seen]) -> set[str]:
+    """Models of other versions than those known, new ones, and those that are gone."""
+    there = {ref.uid for ref in versions}
+    changed = {
+        ref.uid for ref, version in versions.items() if ref.uid not in known or known[ref.uid].version != version
+    }
+    return changed.union(uid for uid in known if uid not in there)
+
+
+def _keep(uids: set[str], uid: str, belongs: bool) -> None:
+    (uids.add if belongs else uids.discard)(uid)

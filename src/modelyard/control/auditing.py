@@ -45,7 +45,8 @@ class AuditLog(Protocol):
     """The record. Entries are written by what changes something, in the same transaction; what changed nothing is
     written here."""
 
-    async def record(self, record: Record) -> None: ...
+    async def record(self, *records: Record) -> None:
+        """All of them or none."""
 
     async def get(self, number: int) -> AuditEntry | None: ...
 

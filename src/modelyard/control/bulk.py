@@ -10,21 +10,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from modelyard.control import attempts
 from modelyard.control.bulk_ports import BulkStore
-from modelyard.control.caller import Caller
+from modelyard.control.caller import Caller, rehearse
 from modelyard.control.forecast import Forecast
 from modelyard.control.forecasts import Forecasts
 from modelyard.control.holidays import calendar_problems
 from modelyard.control.ports import Idempotency, ModelQuery, Store
 from modelyard.control.service import ModelService
-from modelyard.domain import bulk, states
+from modelyard.domain import bulk
 from modelyard.domain.access import EVERYWHERE, Principal
 from modelyard.domain.bulk import MOST_ITEMS, Bulk, BulkAction, Counts, Item, ItemState, Order, Selection
 from modelyard.domain.errors import InvalidRequest, ModelyardError, NotFound, Problem, Refused, VersionConflict
 from modelyard.domain.model import Model, ModelRef
 from modelyard.domain.names import DEFAULT_NAMESPACE
 from modelyard.domain.operations import Operation
-from modelyard.domain.states import Command, State
+from modelyard.domain.spec import Spec
+from modelyard.domain.states import State
 from modelyard.domain.validation import label_problems
 
 log = logging.getLogger(__name__)
@@ -95,6 +97,9 @@ class BulkService:
             if earlier is None:
                 raise
             return earlier
+        for one in chosen:
+            if one.error is not None:
+                attempts.refused("model", one.ref.namespace, one.ref.name, one.error)
         self._tell()
         return operation
 
@@ -229,29 +234,52 @@ class BulkService:
     async def _would(self, order: Order, model: Model) -> Prospect:
         state = model.status.state
         does, message, forecast = True, "", None
-        match order.action:
-            case BulkAction.START:
-                forecast = await self._forecasts.start(model.namespace, model.name, None)
-                message = forecast.waiting.message if forecast.waiting else ""
-            case BulkAction.STOP:
-                states.decide(state, Command.STOP)
-                does = state is not State.STOPPED
-                message = f"{len(model.status.instances)} instance(s) would end." if does else "It is stopped already."
-            case BulkAction.RESTART:
-                states.decide(state, Command.RESTART)
-            case BulkAction.DELETE:
-                does = state is not State.DELETING
-                message = "" if does else "It is being deleted already."
-            case BulkAction.LABEL:
-                does = bulk.relabelled(model.spec, order.labels) != model.spec
-                message = "" if does else "It has these labels already."
-            case BulkAction.SCHEDULE:
-                message = f"Schedule: {order.schedule_edit}."
+        if order.action is BulkAction.START:
+            forecast = await self._forecasts.start(model.namespace, model.name, None)
+            message = forecast.waiting.message if forecast.waiting else ""
+        elif order.action is BulkAction.SCHEDULE:
+            message = f"Schedule: {order.schedule_edit}."
+        else:
+            change = await rehearse(lambda caller: command(self._models, order, model.ref, caller), None)
+            does, message = _outcome(order, model)
+            message = " ".join([message, *change.operations[-1].warnings]).strip()
         return Prospect(model=model.ref, state=state, does=does, message=message, forecast=forecast)
 
     def _tell(self) -> None:
         if self.on_change is not None:
             self.on_change()
+
+
+async def command(models: ModelService, order: Order, ref: ModelRef, caller: Caller) -> None:
+    """Give the command that ``order`` means for one model; a schedule is set by none. Raises what it raises."""
+    match order.action:
+        case BulkAction.START:
+            await models.start(ref.namespace, ref.name, caller, restore_autoscaling=order.restore_autoscaling)
+        case BulkAction.STOP:
+            await models.stop(ref.namespace, ref.name, order.mode, order.timeout, caller)
+        case BulkAction.RESTART:
+            await models.restart(ref.namespace, ref.name, caller)
+        case BulkAction.DELETE:
+            await models.delete(ref.namespace, ref.name, order.mode, order.timeout, caller)
+        case BulkAction.LABEL:
+
+            async def revise(model: Model) -> Spec:
+                return bulk.relabelled(model.spec, order.labels)
+
+            await models.update(ref.namespace, ref.name, revise, caller)
+
+
+def _outcome(order: Order, model: Model) -> tuple[bool, str]:
+    """Whether anything would change by a command that is not refused, and what is to be said of that."""
+    state = model.status.state
+    if order.action is BulkAction.STOP:
+        does = state is not State.STOPPED
+        return does, f"{len(model.status.instances)} instance(s) would end." if does else "It is stopped already."
+    if order.action is BulkAction.DELETE and state is State.DELETING:
+        return False, "It is being deleted already."
+    if order.action is BulkAction.LABEL and bulk.relabelled(model.spec, order.labels) == model.spec:
+        return False, "It has these labels already."
+    return True, ""
 
 
 def _foreign(selection: Selection, namespace: str | None) -> list[Problem]:

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from modelyard import tasks
-from modelyard.control.bulk import ALREADY
+from modelyard.control.bulk import ALREADY, command
 from modelyard.control.bulk_ports import BulkStore
 from modelyard.control.caller import Caller
 from modelyard.control.changes import ChangeFeed
@@ -30,7 +30,6 @@ from modelyard.domain.model import Model, ModelRef
 from modelyard.domain.operations import OperationKind
 from modelyard.domain.schedules import Schedule
 from modelyard.domain.scheduling import ModelSchedule
-from modelyard.domain.spec import Spec
 
 log = logging.getLogger(__name__)
 
@@ -209,27 +208,12 @@ class BulkCarrier:
         return None
 
     async def _command(self, one: Bulk, item: Item, place: Place) -> None:
-        order, operation = one.order, one.operation
-        namespace, name = item.model.namespace, item.model.name
-        caller = Caller(actor=operation.actor, reason=operation.reason, idempotency=place)
-        match order.action:
-            case BulkAction.START:
-                await self._models.start(namespace, name, caller, restore_autoscaling=order.restore_autoscaling)
-            case BulkAction.STOP:
-                await self._models.stop(namespace, name, order.mode, order.timeout, caller)
-            case BulkAction.RESTART:
-                await self._models.restart(namespace, name, caller)
-            case BulkAction.DELETE:
-                await self._models.delete(namespace, name, order.mode, order.timeout, caller)
-            case BulkAction.LABEL:
-
-                async def revise(model: Model) -> Spec:
-                    return bulk.relabelled(model.spec, order.labels)
-
-                await self._models.update(namespace, name, revise, caller)
-            case BulkAction.SCHEDULE:
-                if await self._bulks.begin(place):
-                    await self._reschedule(one, item)
+        if one.order.action is BulkAction.SCHEDULE:
+            if await self._bulks.begin(place):
+                await self._reschedule(one, item)
+            return
+        caller = Caller(actor=one.operation.actor, reason=one.operation.reason, idempotency=place)
+        await command(self._models, one.order, item.model, caller)
 
     async def _reschedule(self, one: Bulk, item: Item) -> None:
         """A schedule is set without an operation. Setting the same one twice leaves the same."""

@@ -1,4 +1,4 @@
-"""Who asks something of a model, and the answer to whoever loses a race too often."""
+"""Who asks something of a model, the answer to whoever loses a race too often, and commands that are only tried."""
 
 from __future__ import annotations
 
@@ -33,3 +33,25 @@ class Caller:
     override: bool = False
     # Carries a policy out, so none holds it up.
     exempt: bool = False
+
+
+class _Decided(Exception):
+    """Ends a command before its change is written."""
+
+    def __init__(self, change: Change) -> None:
+        super().__init__()
+        self.change = change
+
+
+async def rehearse(command: Callable[[Caller], Awaitable[object]], viewer: Principal | None) -> Change:
+    """The change that ``command`` (of :class:`modelyard.control.service.ModelService`) would make for ``viewer``, by
+    all of its checks. Nothing is written. Raises what the command would, until it is written."""
+
+    async def end(change: Change) -> Change:
+        raise _Decided(change)
+
+    try:
+        await command(Caller(actor="", principal=viewer, amend=end))
+    except _Decided as decided:
+        return decided.change
+    raise TypeError("This is no command that asks amend.")

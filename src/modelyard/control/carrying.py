@@ -21,9 +21,10 @@ from modelyard.control.schedule_ports import ScheduleStore
 from modelyard.control.service import ModelService
 from modelyard.domain import scheduling
 from modelyard.domain.commands import Asked, Change, event_of
+from modelyard.domain.enforcing import Forbidden as PolicyForbids
 from modelyard.domain.errors import InvalidRequest, ModelyardError, NotFound, Unavailable, VersionConflict
 from modelyard.domain.model import Event, Model, StopMode
-from modelyard.domain.occurrences import missed
+from modelyard.domain.occurrences import missed, occurrences
 from modelyard.domain.operations import Operation, OperationState
 from modelyard.domain.schedules import ScheduledAction
 from modelyard.domain.scheduling import ACTOR, LATE, Due, ModelSchedule, Outcome, ScheduleChange, ScheduleFailure
@@ -146,6 +147,10 @@ class Carrying:
         now = self._clock()
         if error.code in _NEEDLESS:
             after = scheduling.needless(kept, due, _NEEDLESS[error.code], now)
+        elif isinstance(error, PolicyForbids) and error.until is not None:
+            ends = f"{error.until:%Y-%m-%d %H:%M} UTC"
+            message = f"{', '.join(f'policy:{name}' for name in error.policies)} until {ends}"
+            after = scheduling.skipped(kept, due, message, error.until, now)
         elif isinstance(error, Unavailable) and now < due.occurrence.at + _PASSING:
             raise error
         else:
@@ -188,14 +193,15 @@ class Carrying:
 
 
 def _due(kept: ModelSchedule, now: datetime) -> Due | None:
-    found = missed(kept.schedule, kept.handled_until, now, names_of(kept.schedule.holidays), kept.extension)
+    schedule = kept.schedule
+    found = missed(occurrences(schedule, kept.handled_until, now, names_of(schedule.holidays), kept.extension))
     if found is not None:
         late = found.count > 1 or (now - found.latest.at).total_seconds() > LATE
         return Due(occurrence=found.latest, missed=found.count if late else 0)
-    failure, last = kept.failure, kept.last
-    if failure is None or last is None or kept.pending is not None or now < failure.retry_at:
+    failure, last, again_at = kept.failure, kept.last, kept.again_at
+    if again_at is None or last is None or kept.pending is not None or now < again_at:
         return None
-    return Due(occurrence=last.occurrence, retries=failure.retries + 1)
+    return Due(occurrence=last.occurrence, retries=0 if failure is None else failure.retries + 1)
 
 
 def _events(

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from modelyard.control.ports import EventQuery, Fence, Idempotency, News, Place, Store
@@ -127,31 +128,34 @@ class ChangeFeed:
 
     async def follow(self, query: EventQuery, *, heartbeat: float) -> AsyncIterator[Event | None]:
         """Events after ``query.after`` as they come; None after ``heartbeat`` seconds without one."""
+        async for batch in self.batches(query, heartbeat=heartbeat):
+            if not batch:
+                yield None
+            for event in batch:
+                yield event
+
+    async def batches(
+        self, query: EventQuery, *, heartbeat: float, together: float = 0.0
+    ) -> AsyncIterator[Sequence[Event]]:
+        """Events after ``query.after`` as they come: those of ``together`` seconds at a time, at most 500; none of them
+        after ``heartbeat`` seconds without any."""
         last = query.after if query.after is not None else await self._store.last_event_id()
         quiet = 0.0
         with self._listen(_FOLLOWERS) as news:
             while True:
                 news.clear()
-                page = await self._store.list_events(
-                    EventQuery(
-                        namespace=query.namespace,
-                        model=query.model,
-                        model_uid=query.model_uid,
-                        after=last,
-                        page_size=_EVENT_BATCH,
-                    )
-                )
-                for event in page.items:
-                    last = event.id
-                    yield event
+                page = await self._store.list_events(replace(query, after=last, page_size=_EVENT_BATCH, page_token=""))
                 if page.items:
-                    quiet = 0.0
-                    continue
-                if not await _wait(news, POLL):
+                    last, quiet = page.items[-1].id, 0.0
+                    yield page.items
+                elif not await _wait(news, POLL):
                     quiet += POLL
                     if quiet >= heartbeat:
                         quiet = 0.0
-                        yield None
+                        yield ()
+                    continue
+                if together:
+                    await asyncio.sleep(together)
 
     def _tell(self, uid: str | None, rescheduled: bool) -> None:
         for watcher in self.watchers:

@@ -96,7 +96,7 @@ class SpecChecks:
         named = {p.path for p in found}
         more = await self.problems(spec, name=name, launches=launches)
         problems = [*found, *(p for p in more if p.path not in named)]
-        problems += await self._tenant_problems(namespace, spec)
+        problems += await self._tenant_problems(namespace, spec, launches=launches)
         problems += await self.unsigned(namespace, spec) if launches else []
         if problems:
             raise InvalidRequest(problems)
@@ -128,13 +128,15 @@ class SpecChecks:
             return viewer.may(Permission.EDIT, namespace, name)
         return viewer.sees(namespace, name, model.spec.groups)
 
-    async def _tenant_problems(self, namespace: str, spec: Spec) -> list[Problem]:
-        """What its namespace may not use, and what could never run by its quota, however long it waited."""
+    async def _tenant_problems(self, namespace: str, spec: Spec, *, launches: bool) -> list[Problem]:
+        """What its namespace may not use, what could never run by its quota, however long it waited, and, if anything
+        is launched from it, what the quota could not count."""
         known = await self._store.get_namespace(namespace)
         if known is None:
             return []
         off = [replace(p, path=f"spec.{p.path}") for p in forbidden(known.features, spec)]
-        return off + self._quota_problems(known, spec)
+        uncounted = _uncounted(known, spec) if launches else []
+        return off + self._quota_problems(known, spec) + [replace(p, path=f"spec.{p.path}") for p in uncounted]
 
     @staticmethod
     def _quota_problems(known: Namespace, spec: Spec) -> list[Problem]:
@@ -147,11 +149,13 @@ class SpecChecks:
         return [Problem(f"spec.resources.{fields[k]}", "exceeds_quota", message) for k in each.short_of(left)]
 
     async def admit(self, model: Model) -> None:
-        """Raises Refused where nothing may be launched from what the model is made of, or its namespace may no longer
-        use that."""
+        """Raises Refused where nothing may be launched from what the model is made of, its namespace may no longer use
+        that, or the namespace's quota could not count it."""
         known = await self._store.get_namespace(model.namespace)
         if known is not None and (off := forbidden(known.features, model.target_spec)):
             raise Refused("feature_off", " ".join(problem.message for problem in off), ["update", "stop"])
+        if known is not None and (uncounted := _uncounted(known, model.target_spec)):
+            raise Refused("memory_required", " ".join(problem.message for problem in uncounted), ["update", "stop"])
         if problems := await self.unsigned(model.namespace, model.target_spec):
             raise launch_refusal(problems, ["update", "stop"])
 
@@ -160,6 +164,17 @@ class SpecChecks:
         if self._sources is None:
             return []
         return [replace(p, path=f"spec.{p.path}") for p in await self._sources.problems(namespace, spec)]
+
+
+def _uncounted(known: Namespace, spec: Spec) -> list[Problem]:
+    """Memory that nothing bounds would slip through a quota of memory."""
+    if known.quota.memory is None or spec.resources.memory is not None:
+        return []
+    message = (
+        f"Namespace {known.name} has a quota of memory, and without a limit an instance may take any: set "
+        "resources.memory."
+    )
+    return [Problem("resources.memory", "required", message)]
 
 
 def _arms(spec: Spec) -> list[tuple[str, str]]:

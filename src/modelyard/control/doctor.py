@@ -10,6 +10,7 @@ from modelyard.backends.port import Backend, Orphan
 from modelyard.control.absences import described
 from modelyard.control.changes import ChangeFeed
 from modelyard.control.ports import OperationQuery, Site, Sites, Store
+from modelyard.control.resealing import Former, Resealing
 from modelyard.domain.commands import Change
 from modelyard.domain.errors import ModelyardError, Refused
 from modelyard.domain.model import Event, Model
@@ -18,6 +19,8 @@ from modelyard.domain.spec import BackendName
 
 ROW = "row"
 SITE = "site"
+# A key that is not the newest, and is needed still.
+KEY = "key"
 # A site may be away for so many seconds (a new version, a reboot of its machine) before it is found.
 SILENT_FOR = 60.0
 _PAGE = 1000
@@ -32,7 +35,8 @@ class Cleared:
 
 
 class Doctor:
-    """Examines the backends that this control process drives for ``site``, and the database."""
+    """Examines the backends that this control process drives for ``site``, and the database, and what there is sealed
+    under former keys."""
 
     def __init__(
         self,
@@ -43,8 +47,10 @@ class Doctor:
         clock: Callable[[], datetime],
         *,
         site: str,
+        resealing: Resealing,
     ) -> None:
         self._store = store
+        self._resealing = resealing
         self._sites = sites
         self._site = site
         self._feed = feed
@@ -55,6 +61,7 @@ class Doctor:
         """Everything found, processes first."""
         found = [orphan for backend in self._backends.values() for orphan in await self._orphans(backend)]
         found += [_of(operation) for operation in await self._lost_operations()]
+        found += [_of_key(former) for former in await self._resealing.formers()]
         return found + [_of_site(site, count) for site, count in await self._silent_sites()]
 
     async def clear(self, chosen: Sequence[Orphan], actor: str, *, named: bool) -> list[Cleared]:
@@ -91,6 +98,12 @@ class Doctor:
         if orphan.kind == SITE:
             await self._sites.give_models(orphan.id, self._site, SILENT_FOR, lambda model: self._given(model, actor))
             self._feed.stir()
+            return
+        if orphan.kind == KEY:
+            await self._resealing.run()
+            left = next((former for former in await self._resealing.formers() if former.key == orphan.id), None)
+            if left is not None:
+                raise Refused("secret_lost", _of_key(left).message)
             return
         if orphan.kind != ROW:
             for backend in self._backends.values():
@@ -157,6 +170,16 @@ def _of_site(site: Site, count: int) -> Orphan:
         f"without verifying that nothing of them runs there: modelyard doctor --fix --site {known}"
     )
     return Orphan(kind=SITE, id=known, message=message)
+
+
+def _of_key(former: Former) -> Orphan:
+    what = f"In {former.count} place(s) secrets of specs or webhooks are sealed under the key {former.key}, which is"
+    todo = (
+        "not the newest. They are sealed anew by modelyard doctor --fix, and at each start; then it can be thrown away."
+        if former.here
+        else "not here, so nobody can open them: put it back behind the newest one, or set them anew."
+    )
+    return Orphan(kind=KEY, id=former.key, message=f"{what} {todo}")
 
 
 def _of(operation: Operation) -> Orphan:

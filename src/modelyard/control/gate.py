@@ -6,8 +6,6 @@ from typing import Protocol
 
 from modelyard.control.caller import Caller
 from modelyard.domain.commands import Change
-from modelyard.domain.model import Model
-from modelyard.domain.spec import Spec
 
 
 class Gate(Protocol):
@@ -21,6 +19,3 @@ class Gate(Protocol):
             Refused: any other command that one does not allow (``policy``).
             Forbidden: the caller may not override what it asks to override.
         """
-
-    async def check_launch(self, namespace: str, name: str, spec: Spec, model: Model | None, *, begins: bool) -> None:
-        """Raises Refused where ``spec`` may not be launched; ``begins``: the model does not run yet."""

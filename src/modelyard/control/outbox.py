@@ -10,13 +10,13 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from modelyard import tasks
 from modelyard.control.alert_ports import AlertStore, Sealer, Sender
 from modelyard.domain.alerts import Alert, AlertKind, AlertState, Severity
 from modelyard.domain.errors import ModelyardError, NotFound
-from modelyard.domain.secrets import Secret
+from modelyard.domain.secrets import Secret, place_of_webhook
 from modelyard.domain.webhooks import (
     DELIVERY_HEADER,
     SIGNATURE_HEADER,
@@ -175,39 +175,47 @@ class Outbox:
 
     def _body(self, webhook: Webhook, delivery: Delivery) -> object:
         if webhook.format is WebhookFormat.MODELYARD:
-            return modelyard_body(delivery)
+            return modelyard_body(delivery, self._url)
         alert = delivery.alert or _test_alert(webhook, self._clock())
         return alertmanager_body([alert], self._url, self._clock() + _LASTS)
 
     async def _send(self, webhook: Webhook, body: object, delivery_id: str) -> Attempt:
         try:
-            secrets, own = opened(self._sealer, webhook, self._clock())
+            kept = opened(self._sealer, webhook, self._clock())
         except ModelyardError as error:
             return Attempt(error=str(error))
         content = json.dumps(body, separators=(",", ":")).encode()
         headers = {
-            **own,
+            **kept.headers,
             "Content-Type": "application/json",
-            SIGNATURE_HEADER: signature(secrets, int(self._clock().timestamp()), content),
+            SIGNATURE_HEADER: signature(kept.secrets, int(self._clock().timestamp()), content),
         }
         if delivery_id:
             headers[DELIVERY_HEADER] = delivery_id
-        attempt = await self._sender.send(webhook.url, headers, content)
+        attempt = await self._sender.send(kept.url, headers, content)
         self._tally.count(webhook, attempt)
         return attempt
 
 
-def sealed(sealer: Sealer, webhook: Webhook, secrets: Sequence[str], headers: Mapping[str, str]) -> str:
-    """What of a webhook is secret, as it is stored: its secrets, the newest first, and its headers."""
-    text = json.dumps({"secrets": list(secrets), "headers": dict(headers)})
-    return sealer.seal(webhook.namespace, f"webhook {webhook.name}", text).sealed
+class Kept(NamedTuple):
+    """What of a webhook is secret: its secrets, the newest first, its whole URL, and its headers."""
+
+    secrets: Sequence[str]
+    url: str
+    headers: Mapping[str, str]
 
 
-def opened(sealer: Sealer, webhook: Webhook, now: datetime) -> tuple[list[str], dict[str, str]]:
-    """The secrets that are in use now, and the headers. Raises ModelyardError."""
-    kept = json.loads(sealer.open(webhook.namespace, f"webhook {webhook.name}", Secret(webhook.sealed)))
+def sealed(sealer: Sealer, webhook: Webhook, kept: Kept) -> str:
+    """As it is stored."""
+    text = json.dumps(kept._asdict())
+    return sealer.seal(webhook.namespace, place_of_webhook(webhook.name), text).sealed
+
+
+def opened(sealer: Sealer, webhook: Webhook, now: datetime) -> Kept:
+    """With the secrets that are in use now. Raises ModelyardError."""
+    kept = Kept(**json.loads(sealer.open(webhook.namespace, place_of_webhook(webhook.name), Secret(webhook.sealed))))
     rotated = webhook.rotated_until is not None and now < webhook.rotated_until
-    return kept["secrets"][: 2 if rotated else 1], kept["headers"]
+    return kept._replace(secrets=kept.secrets[: 2 if rotated else 1])
 
 
 def _test_alert(webhook: Webhook, now: datetime) -> Alert:

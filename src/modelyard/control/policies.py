@@ -25,6 +25,7 @@ from modelyard.domain.enforcing import (
     closed,
     ending_findings,
     launch_findings,
+    leaving_findings,
     next_stop,
     runs,
     signature_findings,
@@ -186,7 +187,9 @@ class PolicyDesk(Gate):
                 return change
             kind = OperationKind.STOP
         if kind in _LAUNCHES:
-            found = await self._launch_findings(change, model, kind)
+            left, told = await self._left(change, model, caller)
+            found = left + await self._launch_findings(change, model, kind)
+            change = replace(change, events=(*change.events, *told))
             if kind in _CHANGES_SPEC and found.refused:
                 raise InvalidRequest(found.problems)
             found.check([])
@@ -202,12 +205,22 @@ class PolicyDesk(Gate):
         warned = replace(operation, warnings=(*operation.warnings, *messages))
         return replace(change, operations=(*change.operations[:-1], warned), events=(*change.events, *told))
 
-    async def check_launch(self, namespace: str, name: str, spec: Spec, model: Model | None, *, begins: bool) -> None:
-        """See :class:`Gate`."""
-        uid = "" if model is None else model.uid
-        verdict = await self._verdict(Subject(uid=uid, namespace=namespace, name=name, labels=spec.labels))
-        found = launch_findings(verdict, spec, self._clock(), begins=begins)
-        (found + await self._unsigned(verdict, namespace, spec)).check([])
+    async def _left(self, change: Change, model: Model, caller: Caller) -> tuple[Findings, list[Event]]:
+        """What speaks against labels by which a policy would no longer be for the model, and events of those policies
+        that the caller may except it from anyway."""
+        before = change.before
+        if before is None or before.spec.labels == model.spec.labels:
+            return Findings(), []
+        found = leaving_findings(await self._verdict(subject_of(before)), subject_of(model)).refused
+        may = [f for f in found if self._may_override(f.policy, model, caller.principal)]
+        told = [
+            self._event(
+                model, replace(f, message=f"Policy {f.policy.name} is no longer for it: its labels were changed."),
+                OVERRIDDEN, caller.actor, caller.reason,
+            )
+            for f in may
+        ]  # fmt: skip
+        return Findings(refused=tuple(f for f in found if f not in may)), told
 
     async def _launch_findings(self, change: Change, model: Model, kind: OperationKind) -> Findings:
         before = change.before
@@ -281,16 +294,20 @@ class PolicyDesk(Gate):
 
     def _demand(self, policy: Policy, model: Model, principal: Principal | None) -> None:
         """Raises Forbidden unless the caller may make exceptions from the policy."""
-        if policy.namespace == INSTALLATION:
-            permission, allowed = Permission.OVERSEE, principal is not None and principal.oversees
-        else:
-            permission = Permission.ADMINISTER
-            allowed = principal is not None and principal.may(permission, model.namespace, model.name)
-        if not allowed:
+        if not self._may_override(policy, model, principal):
+            permission = Permission.OVERSEE if policy.namespace == INSTALLATION else Permission.ADMINISTER
             who = "The caller" if principal is None else principal.name
             raise Forbidden(
                 f"{who} may not override policy {policy.name} of {policy.scope}: it needs {need_of(permission)}."
             )
+
+    @staticmethod
+    def _may_override(policy: Policy, model: Model, principal: Principal | None) -> bool:
+        if principal is None:
+            return False
+        if policy.namespace == INSTALLATION:
+            return principal.oversees
+        return principal.may(Permission.ADMINISTER, model.namespace, model.name)
 
     def _event(self, model: Model, finding: Finding, type_: str, actor: str, reason: str) -> Event:
         asked = Asked(actor=actor, reason=reason, at=self._clock(), operation_id="")

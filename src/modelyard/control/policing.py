@@ -40,6 +40,8 @@ _MarkKey = tuple[str, str, MarkKind]
 LOOK_EVERY: Final = 30.0
 # So long a stop by a policy finishes what is in flight (seconds).
 DRAIN: Final = 30.0
+# For so long what is told is gathered (seconds): each look asks for all policies.
+_LULL: Final = 0.1
 # Until what could not be done is tried again: after a lost race, and otherwise.
 _SOON: Final = timedelta(seconds=1)
 _LATER: Final = timedelta(seconds=60)
@@ -111,6 +113,7 @@ class Policing:
                         await self._news.wait()
                 except TimeoutError:
                     continue
+                await asyncio.sleep(_LULL)
         finally:
             # Nobody takes what is told from here on.
             self._policies = {}

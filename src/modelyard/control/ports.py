@@ -30,6 +30,7 @@ class ModelQuery:
     the name; ``page_token`` is what the page before ended with; ``sight``: only what that sees."""
 
     namespace: str | None = None
+    uids: tuple[str, ...] | None = None
     states: tuple[State, ...] = ()
     engine: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -76,11 +77,19 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Idempotency:
-    """A caller's key (``scope`` says whose and for what route), and a digest of the request it came with."""
+    """A caller's key (``scope`` says whose and for what route), and the fingerprint of the request it came with, in the
+    form ``KEY.DIGEST``; ``others`` are those of the same request under other keys."""
 
     scope: str
     key: str
     fingerprint: str
+    others: tuple[str, ...] = ()
+
+    def may_be(self, fingerprint: str) -> bool:
+        """Whether that may be of the same request. One under a key that is not here cannot be compared, and is
+        believed: two homes with keys of their own may share a database."""
+        known = {each.rpartition(".")[0]: each for each in (self.fingerprint, *self.others)}
+        return known.get(fingerprint.rpartition(".")[0], fingerprint) == fingerprint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

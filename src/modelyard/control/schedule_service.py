@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from modelyard.control.caller import Busy, Caller
 from modelyard.control.changes import ChangeFeed
-from modelyard.control.holidays import calendar_problems, names_of
+from modelyard.control.holidays import calendar_problems, know, names_of
 from modelyard.control.ports import Idempotency
 from modelyard.control.schedule_ports import ScheduleStore
 from modelyard.control.service import ModelService
@@ -19,8 +19,9 @@ from modelyard.domain import scheduling
 from modelyard.domain.access import Principal
 from modelyard.domain.commands import Asked, Change, event_of
 from modelyard.domain.errors import EtagMismatch, InvalidRequest, NotFound, Problem, VersionConflict
+from modelyard.domain.icalendar import calendar
 from modelyard.domain.model import Model
-from modelyard.domain.occurrences import Period, extend, next_occurrence, periods, preview
+from modelyard.domain.occurrences import extend, next_occurrence, occurrences, periods
 from modelyard.domain.schedules import Occurrence, Schedule, schedule_problems
 from modelyard.domain.scheduling import ModelSchedule, ScheduleChange, day_off
 
@@ -129,29 +130,23 @@ class ScheduleService:
 
     # ------------------------------------------------------------------ what comes
 
-    def next_action(self, kept: ModelSchedule) -> Occurrence | None:
+    async def next_action(self, kept: ModelSchedule) -> Occurrence | None:
         schedule, after = kept.schedule, max(self._clock(), kept.handled_until)
+        await self._know(schedule)
         return next_occurrence(schedule, after, names_of(schedule.holidays), kept.extension)
 
-    def coming(self, kept: ModelSchedule, days: int) -> Coming:
-        """All of the next ``days`` times 24 hours."""
-        schedule, now = kept.schedule, self._clock()
-        name_of, zone = names_of(schedule.holidays), ZoneInfo(schedule.timezone)
-        first, last = now.astimezone(zone).date(), (now + timedelta(days=days)).astimezone(zone).date()
-        dates = [first + timedelta(days=number) for number in range((last - first).days + 1)]
-        return Coming(
-            actions=preview(schedule, now, days, name_of, kept.extension),
-            days_off=[(day, why) for day in dates if (why := day_off(schedule, day, name_of)) is not None],
-            clock_changes=[
-                (day, before, after)
-                for day in dates
-                if (before := _offset(zone, day)) != (after := _offset(zone, day + timedelta(days=1)))
-            ],
-        )
+    async def coming(self, kept: ModelSchedule, days: int) -> Coming:
+        """All of the next ``days`` times 24 hours; a year of it takes long enough to be worked out beside the event
+        loop."""
+        return await asyncio.to_thread(_coming, kept, self._clock(), days)
 
-    def periods(self, kept: ModelSchedule, days: int) -> list[Period]:
-        schedule = kept.schedule
-        return list(periods(schedule, self._clock(), days, names_of(schedule.holidays), kept.extension))
+    async def calendar(self, model: Model, kept: ModelSchedule, days: int) -> str:
+        """The windows of the next ``days`` times 24 hours as iCalendar, worked out beside the event loop as well."""
+        return await asyncio.to_thread(_calendar, model, kept, self._clock(), days)
+
+    async def _know(self, schedule: Schedule) -> None:
+        if schedule.holidays is not None:
+            await asyncio.to_thread(know, {schedule.holidays}, self._clock().date())
 
     # ------------------------------------------------------------------ writing
 
@@ -165,6 +160,8 @@ class ScheduleService:
             if isinstance(caller.idempotency, Idempotency) and await self._schedules.recall(caller.idempotency):
                 return kept
             _check_edits(kept, caller)
+            if kept is not None:
+                await self._know(kept.schedule)
             now = self._clock()
             edit = decide(model, kept, now)
             asked = Asked(actor=caller.actor, reason=caller.reason, at=now, operation_id="")
@@ -207,6 +204,27 @@ def _in_words(schedule: Schedule) -> str:
     if schedule.recurring is not None:
         return f"{schedule.recurring} every day"
     return ", ".join(f"{day} {window}" for day, window in schedule.daily.items())
+
+
+def _coming(kept: ModelSchedule, now: datetime, days: int) -> Coming:
+    schedule, until = kept.schedule, now + timedelta(days=days)
+    name_of, zone = names_of(schedule.holidays), ZoneInfo(schedule.timezone)
+    first, last = now.astimezone(zone).date(), until.astimezone(zone).date()
+    dates = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    return Coming(
+        actions=list(occurrences(schedule, now, until, name_of, kept.extension)),
+        days_off=[(day, why) for day in dates if (why := day_off(schedule, day, name_of)) is not None],
+        clock_changes=[
+            (day, before, after)
+            for day in dates
+            if (before := _offset(zone, day)) != (after := _offset(zone, day + timedelta(days=1)))
+        ],
+    )
+
+
+def _calendar(model: Model, kept: ModelSchedule, now: datetime, days: int) -> str:
+    found = periods(kept.schedule, now, days, names_of(kept.schedule.holidays), kept.extension)
+    return calendar(str(model.ref), model.uid, found, now)
 
 
 def _offset(zone: ZoneInfo, day: date) -> str:

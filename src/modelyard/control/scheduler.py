@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
 from modelyard.control.carrying import SET_BACK, Carrying
-from modelyard.control.holidays import know, names_of
+from modelyard.control.holidays import names_of
 from modelyard.control.schedule_ports import ScheduleStore
 from modelyard.domain.errors import ModelyardError
 from modelyard.domain.occurrences import next_occurrence
@@ -32,7 +32,7 @@ _COMPARE_EVERY: Final = 60.0
 _STAND_BY: Final = 1.0
 # Schedules that are carried out side by side.
 _ABREAST: Final = 64
-# Schedules that are read, and whose next time is computed, at a time.
+# Schedules that are read, and whose next time is computed, at a time; what is due is looked at in between.
 _CHUNK: Final = 250
 # Seconds until one that raised is looked at again.
 _AGAIN: Final = 5.0
@@ -59,7 +59,6 @@ class Scheduler:
         self._watched: set[str] = set()
         self._told: set[str] = set()
         self._looks: dict[str, asyncio.Task[None]] = {}
-        self._turns = asyncio.Semaphore(_ABREAST)
         self._stirred = asyncio.Event()
         self._loaded = False
         self._compare_at = 0.0
@@ -114,32 +113,42 @@ class Scheduler:
         if not self._loaded or self._clock().timestamp() < self._latest - LOOK_EVERY:
             # Where the clock was set back, what was planned by it is too late.
             await self._load()
-        elif self._shared and asyncio.get_running_loop().time() >= self._compare_at:
+            return
+        if self._shared and asyncio.get_running_loop().time() >= self._compare_at:
             await self._compare()
+        self._begin()
+
+    def _begin(self) -> None:
+        """What finds no place now is begun when another look is over."""
         now = self._clock().timestamp()
         self._latest = max(self._latest, now)
-        told, self._told = self._told, set()
+        waiting = set[str]()
+        while len(self._looks) < _ABREAST and (uid := self._due(now)) is not None:
+            if uid in self._looks:
+                waiting.add(uid)
+            else:
+                self._looks[uid] = spawn(self._look(uid), f"schedule of model {uid}")
+        self._told |= waiting
+
+    def _due(self, now: float) -> str | None:
+        if self._told:
+            return self._told.pop()
         while self._heap and self._heap[0][0] <= now:
             entry = heapq.heappop(self._heap)
             if self._next.get(entry[1]) is entry:
-                told.add(entry[1])
-        for uid in told:
-            if uid in self._looks:
-                self._told.add(uid)  # once that look is over
-            else:
-                self._looks[uid] = spawn(self._look(uid), f"schedule of model {uid}")
+                return entry[1]
+        return None
 
     def _pause(self) -> float:
         if not self._loaded:
             return _STAND_BY
-        if not self._heap:
+        if not self._heap or len(self._looks) >= _ABREAST:
             return LOOK_EVERY
         return min(max(self._heap[0][0] - self._clock().timestamp(), 0.0), LOOK_EVERY)
 
     async def _look(self, uid: str) -> None:
         try:
-            async with self._turns:
-                kept = await self._carrying.carry_out(uid, self._site)
+            kept = await self._carrying.carry_out(uid, self._site)
             if kept is None:
                 self._forget(uid)
             else:
@@ -155,31 +164,34 @@ class Scheduler:
             self._stirred.set()
 
     async def _load(self) -> None:
+        """Take all of them up, and begin to look at what is due meanwhile."""
         self._forget_all()
-        after = ""
-        while True:
-            chunk = await self._schedules.chunk(self._site, after, _CHUNK)
-            now = self._clock()
-            await asyncio.to_thread(know, {kept.schedule.holidays for kept in chunk}, now.date())
-            for kept in chunk:
-                entry, watched = _plan(kept, now)
-                self._next[entry[1]] = entry
-                if watched:
-                    self._watched.add(entry[1])
-            if len(chunk) < _CHUNK:
-                break
-            after = chunk[-1].model_uid
-        self._heap = list(self._next.values())
-        heapq.heapify(self._heap)
-        self._loaded = True
         self._compare_at = asyncio.get_running_loop().time() + _COMPARE_EVERY
+        after = ""
+        while self._driving():
+            chunk = await self._schedules.chunk(self._site, after, _CHUNK)
+            for entry, watched in await asyncio.to_thread(_plans, chunk, self._clock()):
+                # What a look has found since the chunk was read is newer.
+                if entry[1] not in self._next:
+                    self._enter(entry, watched)
+                    if watched:
+                        self._told.add(entry[1])  # What it waits for may have come before anybody listened.
+            self._loaded = len(chunk) < _CHUNK
+            self._begin()
+            if self._loaded:
+                return
+            after = chunk[-1].model_uid
 
     async def _compare(self) -> None:
-        edits = await self._schedules.edits(self._site)
-        for uid in self._next.keys() - edits.keys():
-            self._forget(uid)
-        self._told.update(uid for uid, count in edits.items() if uid not in self._next or self._next[uid][2] != count)
+        """Look at those that are others now, or gone."""
         self._compare_at = asyncio.get_running_loop().time() + _COMPARE_EVERY
+        known = dict(self._next)
+        try:
+            edits = await self._schedules.edits(self._site)
+        except ModelyardError:
+            self._compare_at = 0.0
+            raise
+        self._told |= await asyncio.to_thread(_others, known, edits)
 
     def _enter(self, entry: _Entry, watched: bool) -> None:
         if watched:
@@ -203,6 +215,15 @@ class Scheduler:
         self._watched.clear()
 
 
+def _others(known: Mapping[str, _Entry], edits: Mapping[str, int]) -> set[str]:
+    changed = {uid for uid, count in edits.items() if uid not in known or known[uid][2] != count}
+    return changed | (known.keys() - edits.keys())
+
+
+def _plans(chunk: Sequence[ModelSchedule], now: datetime) -> list[tuple[_Entry, bool]]:
+    return [_plan(kept, now) for kept in chunk]
+
+
 def _plan(kept: ModelSchedule, now: datetime) -> tuple[_Entry, bool]:
     """When to look at it next, and whether it waits for news of its model besides."""
     schedule, waits = kept.schedule, kept.pending is not None
@@ -213,6 +234,6 @@ def _plan(kept: ModelSchedule, now: datetime) -> tuple[_Entry, bool]:
     if waits:
         # News may be lost, with the connection to the database that they come by.
         at = min(at, now + timedelta(seconds=LOOK_EVERY))
-    elif kept.failure is not None:
-        at = min(at, kept.failure.retry_at)
+    elif kept.again_at is not None:
+        at = min(at, kept.again_at)
     return (at.timestamp(), kept.model_uid, kept.edits), waits or kept.failure is not None

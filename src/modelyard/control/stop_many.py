@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from modelyard.control import attempts
 from modelyard.control.bulk_ports import BulkStore
 from modelyard.control.caller import Caller
 from modelyard.control.changes import ChangeFeed
@@ -84,7 +85,7 @@ class StopMany:
 
         try:
             # Together: writes of one turn of the event loop share a transaction.
-            return found + list(await asyncio.gather(*(one(ref) for ref in chosen)))
+            stopped = found + list(await asyncio.gather(*(one(ref) for ref in chosen)))
         finally:
             # Only now: to carry out a stop takes several times what it takes to accept it.
             for change in accepted:
@@ -95,6 +96,10 @@ class StopMany:
                 except ModelyardError as error:
                     # The stops are accepted all the same, and each makes its own model's start void.
                     log.warning("The starts asked of many models could not be called off: %s", error)
+        for refused in stopped:
+            if refused.error is not None:
+                attempts.refused("model", refused.model.namespace, refused.model.name, refused.error)
+        return stopped
 
     async def _call_off(self, namespace: str | None, caller: Caller) -> None:
         """Begin no more starts that were asked of many models; each stop makes its own model's void anyway."""

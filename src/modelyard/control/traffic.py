@@ -21,6 +21,8 @@ class TrafficBook:
         self._arms: dict[str, tuple[ArmLoad, ...]] = {}
         # How requests were answered, by the model's uid.
         self.answered: dict[str, Answered] = {}
+        # Those of which something was told since somebody emptied this.
+        self.news: set[str] = set()
 
     def take(self, loads: Loads) -> None:
         """A report of the gateway."""
@@ -28,9 +30,11 @@ class TrafficBook:
             self._gateway = loads.gateway
             self._arms.clear()
             self.answered.clear()
+            self.news.clear()
         for load in loads.models:
             if load.answered is not None:
                 self.answered[load.uid] = load.answered
+                self.news.add(load.uid)
             if load.arms:
                 self._arms[load.uid] = load.arms
             else:
@@ -44,6 +48,7 @@ class TrafficBook:
     def forget(self, uid: str) -> None:
         self._arms.pop(uid, None)
         self.answered.pop(uid, None)
+        self.news.discard(uid)
 
     def arms(self, uid: str) -> Sequence[ArmLoad]:
         """Of a model that has arms and of which something was told."""

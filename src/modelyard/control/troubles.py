@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from modelyard.control import carrying
 from modelyard.control.answers import AnswerBook
-from modelyard.domain.alerts import KINDS, Alert, AlertKind, AlertRule, Fact, Subject
+from modelyard.domain import enforcing
+from modelyard.domain.alerts import INSTALLATION, KINDS, Alert, AlertKind, AlertRule, Fact, Subject
 from modelyard.domain.latency import quantile
 from modelyard.domain.model import Event, Model
 from modelyard.domain.quantities import rounded_bytes
@@ -16,12 +18,12 @@ from modelyard.domain.states import RunState, State
 
 # Events that are trouble, and those after which it is over at once.
 TROUBLE: Final[Mapping[str, AlertKind]] = {
-    "ScheduleFailed": AlertKind.SCHEDULE_FAILED,
-    "PolicyAction": AlertKind.POLICY_ACTION,
-    "PolicyWarning": AlertKind.POLICY_ACTION,
+    carrying.FAILED: AlertKind.SCHEDULE_FAILED,
+    enforcing.ACTION: AlertKind.POLICY_ACTION,
+    enforcing.WARNING: AlertKind.POLICY_ACTION,
 }
 MENDED: Final[Mapping[str, AlertKind]] = {
-    "ScheduleRecovered": AlertKind.SCHEDULE_FAILED,
+    carrying.RECOVERED: AlertKind.SCHEDULE_FAILED,
     "ScheduleSaved": AlertKind.SCHEDULE_FAILED,
     "ScheduleEnabled": AlertKind.SCHEDULE_FAILED,
     "ScheduleDisabled": AlertKind.SCHEDULE_FAILED,
@@ -29,6 +31,7 @@ MENDED: Final[Mapping[str, AlertKind]] = {
 }
 # Kinds whose numbers change without anything's being told: they are looked at from time to time.
 LOOKED_AT: Final = frozenset({AlertKind.ERROR_RATE, AlertKind.LATENCY, AlertKind.MEMORY, AlertKind.QUEUE_TIME})
+_HAPPEN: Final = tuple(kind for kind, usual in KINDS.items() if usual.happens)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +42,7 @@ class Seen:
     version: int
     runs: bool
     in_error: bool
+    begins: bool
     failures: int
     failure: str
     rolled_back: str
@@ -56,6 +60,7 @@ def seen(model: Model) -> Seen:
         version=model.version,
         runs=model.desired is RunState.RUNNING,
         in_error=status.state is State.ERROR,
+        begins=status.state in (State.QUEUED, State.STARTING),
         failures=status.failures,
         failure=status.failure.message if status.failure is not None else "",
         rolled_back=status.rolled_back.failure.message if status.rolled_back is not None else "",
@@ -94,13 +99,16 @@ class Happenings:
         fresh = [told for told in self._found.get((uid, kind), {}).values() if told[0] > since]
         return len(fresh), max(fresh, default=(now, ""), key=lambda told: told[0])[1]
 
-    def forget(self, uids: Iterable[str], before: datetime) -> None:
-        """All but what happened to these models, and what is older."""
-        known = set(uids)
+    def forget(self, uid: str) -> None:
+        """A model that is gone."""
+        for kind in _HAPPEN:
+            self._found.pop((uid, kind), None)
+
+    def forget_before(self, before: datetime) -> None:
+        """What is older."""
         kept = {
             key: {number: told for number, told in found.items() if told[0] >= before}
             for key, found in self._found.items()
-            if key[0] in known
         }
         self._found = {key: found for key, found in kept.items() if found}
 
@@ -115,9 +123,28 @@ class Known:
     now: datetime
 
 
-def facts(models: Iterable[Seen], rules: Sequence[AlertRule], known: Known) -> Iterator[Fact]:
+class Rules:
+    """Those in force, found by the model's namespace: each model is held against few of them. ``longest`` is the
+    longest window that answers are measured over, in seconds (0: none)."""
+
+    def __init__(self, rules: Iterable[AlertRule] = ()) -> None:
+        self.by_key = {rule.key: rule for rule in rules}
+        enabled = [rule for rule in self.by_key.values() if rule.enabled]
+        self.kinds = frozenset(rule.kind for rule in enabled)
+        self.longest = max((rule.window for rule in enabled if KINDS[rule.kind].measured), default=0.0)
+        self._of: dict[str, list[AlertRule]] = {}
+        for rule in enabled:
+            self._of.setdefault(rule.namespace, []).append(rule)
+
+    def of(self, namespace: str) -> Iterator[AlertRule]:
+        """That may mean models of a namespace."""
+        yield from self._of.get(INSTALLATION, ())
+        yield from self._of.get(namespace, ())
+
+
+def facts(models: Iterable[Seen], rules: Rules, known: Known) -> Iterator[Fact]:
     for model in models:
-        for rule in rules:
+        for rule in rules.of(model.subject.namespace):
             if rule.means(model.subject):
                 value, message = _value(rule, model, known)
                 yield Fact(uid=model.subject.uid, rule=rule.key, value=value, message=message)
@@ -131,6 +158,9 @@ def _value(rule: AlertRule, model: Seen, known: Known) -> tuple[float | None, st
     match rule.kind:
         case AlertKind.START_FAILED:
             message = model.failure if model.in_error else model.rolled_back
+            if model.begins and not message:
+                # It is tried again, and nobody knows yet what comes of it.
+                return None, ""
             return float(model.in_error or bool(model.rolled_back)), message
         case AlertKind.CRASH_LOOP:
             return float(model.failures), f"Failed {model.failures} times in a row: {model.failure}"

@@ -84,6 +84,17 @@ class Grant:
     role: Role
     models: tuple[str, ...] = ()
 
+    @property
+    def oversees(self) -> bool:
+        """Whether all of the installation is its holder's to run."""
+        return self.namespace == EVERYWHERE and self.role is Role.ADMINISTRATOR and not self.models
+
+    @property
+    def permissions(self) -> tuple[Permission, ...]:
+        """What it allows, in their order."""
+        held = PERMISSIONS[self.role] | ({Permission.OVERSEE} if self.oversees else frozenset())
+        return tuple(permission for permission in Permission if permission in held)
+
     def covers(self, namespace: str, model: str | None) -> bool:
         """Whether it holds for ``model`` in ``namespace``; None: for what belongs to no one model."""
         if self.namespace not in (EVERYWHERE, namespace):
@@ -116,7 +127,7 @@ class Principal:
     @property
     def oversees(self) -> bool:
         """Whether all of the installation is its to run."""
-        return any(g.namespace == EVERYWHERE and g.role is Role.ADMINISTRATOR and not g.models for g in self.grants)
+        return any(grant.oversees for grant in self.grants)
 
     def may(self, permission: Permission, namespace: str, model: str | None = None) -> bool:
         if permission is Permission.OVERSEE:

@@ -8,7 +8,7 @@ the larger. All of it pure.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -41,11 +41,14 @@ class Severity(StrEnum):
 
 
 class Kind(NamedTuple):
-    """What is said of a kind where a rule says nothing. ``is_share``: its numbers are from 0 to 1. ``happens``: it is
-    told by events, of which ``threshold`` within the window are too many; ``measured``: over the window, too."""
+    """What is said of a kind where a rule says nothing. ``action`` is what whoever is woken by it does first, where
+    ``{model}`` stands for the name and namespace as commands take them. ``is_share``: its numbers are from 0 to 1.
+    ``happens``: it is told by events, of which ``threshold`` within the window are too many; ``measured``: over the
+    window, too."""
 
     alertname: str
     summary: str
+    action: str
     severity: Severity
     threshold: float
     window: float = 0.0
@@ -57,25 +60,45 @@ class Kind(NamedTuple):
 
 
 KINDS: Final[Mapping[AlertKind, Kind]] = {
-    AlertKind.START_FAILED: Kind("ModelStartFailed", "could not be started", Severity.CRITICAL, 1),
-    AlertKind.SCHEDULE_FAILED: Kind(
-        "ModelScheduleFailed", "was not started or stopped by its schedule", Severity.CRITICAL, 1, window=86_400,
-        happens=True,
+    AlertKind.START_FAILED: Kind(
+        "ModelStartFailed", "could not be started",
+        "See why: modelyard logs {model}. Once that is mended: modelyard start {model}",
+        Severity.CRITICAL, 1,
     ),
-    AlertKind.CRASH_LOOP: Kind("ModelCrashLoop", "fails again and again", Severity.CRITICAL, 5),
+    AlertKind.SCHEDULE_FAILED: Kind(
+        "ModelScheduleFailed", "was not started or stopped by its schedule",
+        "See when it tries again: modelyard schedule status {model}. By hand: modelyard start {model}, or stop",
+        Severity.CRITICAL, 1, window=86_400, happens=True,
+    ),
+    AlertKind.CRASH_LOOP: Kind(
+        "ModelCrashLoop", "fails again and again",
+        "See its last words: modelyard logs {model}. What ran before: modelyard rollback {model}",
+        Severity.CRITICAL, 5,
+    ),
     AlertKind.ERROR_RATE: Kind(
-        "ModelErrorRateHigh", "answers with errors", Severity.WARNING, 0.05, window=300, keep=120, is_share=True,
-        measured=True,
+        "ModelErrorRateHigh", "answers with errors",
+        "See them: modelyard logs {model}. If it was changed lately: modelyard revisions {model}, rollback",
+        Severity.WARNING, 0.05, window=300, keep=120, is_share=True, measured=True,
     ),
     AlertKind.LATENCY: Kind(
-        "ModelLatencyHigh", "answers slowly", Severity.WARNING, 1.0, window=300, keep=120, measured=True
+        "ModelLatencyHigh", "answers slowly",
+        "See what it does: modelyard status {model}. More instances: modelyard scale {model}",
+        Severity.WARNING, 1.0, window=300, keep=120, measured=True,
     ),
     AlertKind.MEMORY: Kind(
-        "ModelMemoryHigh", "is near its limit of memory", Severity.WARNING, 0.9, lasting=60, keep=120, is_share=True
+        "ModelMemoryHigh", "is near its limit of memory",
+        "See what it holds: modelyard status {model}. For more: modelyard update {model} --set resources.memory=SIZE",
+        Severity.WARNING, 0.9, lasting=60, keep=120, is_share=True,
     ),
-    AlertKind.QUEUE_TIME: Kind("ModelQueuedLong", "waits for capacity", Severity.WARNING, 300),
+    AlertKind.QUEUE_TIME: Kind(
+        "ModelQueuedLong", "waits for capacity",
+        "See for what: modelyard status {model}; and who holds it: modelyard capacity",
+        Severity.WARNING, 300,
+    ),
     AlertKind.POLICY_ACTION: Kind(
-        "ModelPolicyAction", "was acted on by a policy", Severity.INFO, 1, window=900, happens=True
+        "ModelPolicyAction", "was acted on by a policy",
+        "See which and why: modelyard policy explain {model}",
+        Severity.INFO, 1, window=900, happens=True,
     ),
 }  # fmt: skip
 
@@ -222,7 +245,8 @@ class AlertState(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
     """One time that a rule fired for a model. ``id`` is its own; ``fingerprint`` is the same each time. ``bad_at`` is
-    when the number was last too high. ``notified``: somebody was told that it fires, so they must hear of its end."""
+    when the number was last too high. ``notified``: it was not silenced any more, and those in ``told`` (identities of
+    webhooks) were told that it fires, so they must hear of its end."""
 
     id: str
     fingerprint: str
@@ -240,6 +264,7 @@ class Alert:
     threshold: float = 0.0
     message: str = ""
     notified: bool = False
+    told: tuple[str, ...] = ()
 
     @property
     def labels(self) -> dict[str, str]:
@@ -256,9 +281,14 @@ class Alert:
 
     @property
     def annotations(self) -> dict[str, str]:
-        """What it says to people."""
-        summary = f"Model {self.namespace}/{self.model} {KINDS[self.kind].summary}"
-        return {"summary": summary, "description": self.message} if self.message else {"summary": summary}
+        """What it says to people: what is wrong, why, and what to do first."""
+        usual = KINDS[self.kind]
+        said = {
+            "summary": f"Model {self.namespace}/{self.model} {usual.summary}",
+            "description": self.message,
+            "action": usual.action.format(model=f"{self.model} -n {self.namespace}"),
+        }
+        return {name: text for name, text in said.items() if text}
 
 
 def fingerprint(rule: str, model_uid: str) -> str:
@@ -278,53 +308,49 @@ class Outcome:
 
 
 def evaluate(
-    rules: Iterable[AlertRule],
+    rules: Mapping[str, AlertRule],
     subjects: Mapping[str, Subject],
     facts: Iterable[Fact],
     earlier: Mapping[str, Alert],
     now: datetime,
-    only: Collection[str] | None = None,
 ) -> Outcome:
-    """What fires now. ``subjects`` are all models there are, by uid: the alerts of others are over, as are those of
-    rules that mean their model no more. ``earlier`` is the outcome before. ``only``: the uids that ``facts`` are of
-    (None: of all); for the others nothing changes but that they may be gone.
+    """What fires now of some models. ``rules`` are all there are, by key. ``subjects`` are those of the models that
+    there are, by uid: the alerts of others are over, as are those of rules that mean their model no more. ``earlier``
+    is the outcome before, by fingerprint.
 
     Each fingerprint fires once and then is over once, in turns; the order of facts does not matter."""
-    known = {rule.key: rule for rule in rules}
-    by_print = {fingerprint(fact.rule, fact.uid): fact for fact in facts}
+    told = {(fact.rule, fact.uid): fact for fact in facts}
     alerts: dict[str, Alert] = {}
     changes: list[Alert] = []
     for print_, alert in earlier.items():
-        rule, subject = known.get(alert.rule), subjects.get(alert.model_uid)
+        rule, subject = rules.get(alert.rule), subjects.get(alert.model_uid)
+        # Nothing is said of it any more: nought.
+        fact = told.pop((alert.rule, alert.model_uid), None) or Fact(uid=alert.model_uid, rule=alert.rule, value=0.0)
         if subject is None or rule is None or rule.kind is not alert.kind or not rule.means(subject):
-            _end(alert, now, changes)
-            continue
-        fact = by_print.pop(print_, None)
-        if fact is None and (only is None or alert.model_uid in only):
-            # Nothing is said of it any more.
-            fact = Fact(uid=subject.uid, rule=rule.key, value=0.0)
-        after = alert if fact is None else _go_on(rule, alert, fact, now)
+            after = None
+        else:
+            after = _go_on(rule, alert, fact, now)
         if after is None:
             _end(alert, now, changes)
             continue
         alerts[print_] = after
         if after.state is not alert.state:
             changes.append(after)
-    for print_, fact in by_print.items():
-        rule, subject = known.get(fact.rule), subjects.get(fact.uid)
-        if rule is None or subject is None or not rule.means(subject):
+    for fact in told.values():
+        rule, subject = rules.get(fact.rule), subjects.get(fact.uid)
+        if rule is None or subject is None or fact.value is None or fact.value < rule.threshold:
             continue
-        if fact.value is None or fact.value < rule.threshold:
-            continue
-        begun = _begin(rule, subject, fact, print_, now)
-        alerts[print_] = begun
-        if begun.state is AlertState.FIRING:
-            changes.append(begun)
+        if rule.means(subject):
+            begun = _begin(rule, subject, fact, now)
+            alerts[begun.fingerprint] = begun
+            if begun.state is AlertState.FIRING:
+                changes.append(begun)
     changes.sort(key=lambda alert: (alert.fingerprint, alert.id))
     return Outcome(alerts=alerts, changes=tuple(changes))
 
 
-def _begin(rule: AlertRule, subject: Subject, fact: Fact, print_: str, now: datetime) -> Alert:
+def _begin(rule: AlertRule, subject: Subject, fact: Fact, now: datetime) -> Alert:
+    print_ = fingerprint(rule.key, subject.uid)
     return Alert(
         id=f"{print_}-{int(now.timestamp() * 1000):x}", fingerprint=print_,
         rule=rule.key, kind=rule.kind, severity=rule.severity,

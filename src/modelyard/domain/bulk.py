@@ -214,5 +214,5 @@ def relabelled(spec: Spec, labels: Mapping[str, str | None]) -> Spec:
 
 def nothing_selected(selection: Selection) -> InvalidRequest:
     """The answer where no model is meant."""
-    what = "There is no model." if selection.all else "No model matches: look with `GET /models` for what there is."
+    what = "There is no model." if selection.all else "No model matches."
     return InvalidRequest([Problem("all" if selection.all else "selector", "nothing_selected", what)])

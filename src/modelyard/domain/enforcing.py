@@ -14,10 +14,10 @@ from typing import Final
 from modelyard.domain.capacity import amount_of
 from modelyard.domain.errors import Problem, Refused
 from modelyard.domain.model import Amount, Model
-from modelyard.domain.policies import INSTALLATION, NOTICE, MarkKind, Policy, Rule
-from modelyard.domain.quantities import format_bytes, format_duration
+from modelyard.domain.policies import INSTALLATION, NOTICE, MarkKind, Mode, Policy, Rule, Subject
+from modelyard.domain.quantities import duration_in_words, format_bytes
 from modelyard.domain.spec import Spec
-from modelyard.domain.states import RunState, State
+from modelyard.domain.states import SHUT_DOWN, RunState, State
 from modelyard.domain.verdicts import Standing, Verdict, limit
 from modelyard.domain.windows import Period, moment_in_words, period
 
@@ -28,21 +28,26 @@ OVERRIDDEN: Final = "PolicyOverridden"
 
 
 class Forbidden(Refused):
-    """A policy does not allow this."""
+    """A policy does not allow this; ``until``: the end of the window, where nothing else speaks against it."""
 
-    def __init__(self, message: str, policies: Sequence[str], allowed: Sequence[str] = ()) -> None:
+    def __init__(
+        self, message: str, policies: Sequence[str], allowed: Sequence[str] = (), until: datetime | None = None
+    ) -> None:
         super().__init__(CODE, message, allowed)
         self.extra = {**self.extra, "policies": list(policies)}
+        self.policies, self.until = tuple(policies), until
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What speaks against a command: ``path`` is that of the field in the request that would have to change."""
+    """What speaks against a command: ``path`` is that of the field in the request that would have to change;
+    ``until``: when it no longer will, if that is known."""
 
     policy: Policy
     rule: Rule
     path: str
     message: str
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +67,9 @@ class Findings:
         """Raises Forbidden if there is a refusal."""
         if self.refused:
             message = " ".join(dict.fromkeys(f.message for f in self.refused))
-            raise Forbidden(message, list(dict.fromkeys(f.policy.name for f in self.refused)), allowed)
+            ends = [f.until for f in self.refused if f.until is not None]
+            until = max(ends) if len(ends) == len(self.refused) else None
+            raise Forbidden(message, list(dict.fromkeys(f.policy.name for f in self.refused)), allowed, until)
 
 
 # ------------------------------------------------------------------------------------------- commands
@@ -89,6 +96,25 @@ def ending_findings(verdict: Verdict, doing: str) -> Findings:
         )
         found.append(Finding(policy=policy, rule=Rule.PROTECTED, path="", message=message))
     return _split(verdict, found)
+
+
+def leaving_findings(verdict: Verdict, after: Subject) -> Findings:
+    """What speaks against ``after``, the same model with other labels: enforced policies, not overridden, that would no
+    longer be for it."""
+    holding = {
+        r.policy.key: r
+        for r in verdict.rulings
+        if r.policy.mode is Mode.ENFORCE and r.standing is not Standing.OVERRIDDEN and not r.policy.selects(after)
+    }
+    found = []
+    for ruling in holding.values():
+        policy = ruling.policy
+        message = (
+            f"Policy {policy.name} of {policy.scope} is for {after.name} by its labels, and would no longer be with "
+            f"these: leave them. {_ask(policy, verdict)}"
+        )
+        found.append(Finding(policy=policy, rule=ruling.rule, path="spec.labels", message=message))
+    return Findings(refused=tuple(found))
 
 
 def signature_findings(verdict: Verdict, problems: Iterable[Problem]) -> Findings:
@@ -120,7 +146,7 @@ def _window_findings(verdict: Verdict, now: datetime) -> Iterator[Finding]:
                 f"Policy {policy.name} of {policy.scope} keeps {verdict.subject.name} shut down until "
                 f"{_ends(policy, closed)}. {_ask(policy, verdict)}"
             )
-            yield Finding(policy=policy, rule=Rule.SHUTDOWN, path="desired", message=message)
+            yield Finding(policy=policy, rule=Rule.SHUTDOWN, path="desired", message=message, until=closed.ends)
 
 
 def _cap_findings(verdict: Verdict, spec: Spec, before: Spec | None) -> Iterator[Finding]:
@@ -205,8 +231,8 @@ def _ask(policy: Policy, verdict: Verdict) -> str:
     if not verdict.subject.uid:
         return f"To have the policy changed ask {_who(policy)}."
     return (
-        f"For an exception ask {_who(policy)}: modelyard policy override {verdict.subject.name} {policy.name} "
-        "--reason … --for 4h."
+        f"For an exception ask {_who(policy)}: 'modelyard policy override {verdict.subject.name} {policy.name} "
+        "--reason … --for 4h'."
     )
 
 
@@ -294,12 +320,12 @@ def next_stop(verdict: Verdict, model: Model, now: datetime) -> tuple[StopOrder,
 
 
 def _shutdown_order(policy: Policy, closed: Period) -> StopOrder:
-    reason = f"Shut down by policy {policy.name} until {_ends(policy, closed)}"
+    reason = f"{SHUT_DOWN} {policy.name} until {_ends(policy, closed)}"
     return StopOrder(policy=policy, rule=Rule.SHUTDOWN, reason=reason, until=closed.ends)
 
 
 def _run_time_order(policy: Policy) -> StopOrder:
-    most = format_duration(limit(policy, Rule.MAX_RUN_TIME))
+    most = duration_in_words(limit(policy, Rule.MAX_RUN_TIME))
     reason = f"It has run for {most}, as long as policy {policy.name} allows"
     return StopOrder(policy=policy, rule=Rule.MAX_RUN_TIME, reason=reason)
 
@@ -334,7 +360,7 @@ def _run_time_due(verdict: Verdict, model: Model, now: datetime) -> Due:
             warnings.append(Warned(policy=policy, kind=MarkKind.WARNED_OF_RUN_TIME, at=since, message=message))
         elif enforced and notice > since and now >= notice:
             message = f"Policy {policy.name} stops it at {ends:%Y-%m-%d %H:%M} UTC, when it has run for "
-            message += f"{format_duration(most.total_seconds())}."
+            message += f"{duration_in_words(most.total_seconds())}."
             warnings.append(Warned(policy=policy, kind=MarkKind.NOTICE_OF_RUN_TIME, at=since, message=message))
             wakes.append(ends)
         else:
@@ -351,7 +377,7 @@ def _idle_due(verdict: Verdict, model: Model, quiet_since: datetime | None, now:
         if since is None or now < since + most:
             wakes.append((now if since is None else since) + most)
             continue
-        reason = f"Unused for {format_duration(most.total_seconds())}, as long as policy {policy.name} allows"
+        reason = f"Unused for {duration_in_words(most.total_seconds())}, as long as policy {policy.name} allows"
         if policy in verdict.holding(Rule.IDLE_AFTER):
             stop = StopOrder(policy=policy, rule=Rule.IDLE_AFTER, reason=reason)
         else:

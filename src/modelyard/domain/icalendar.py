@@ -57,6 +57,9 @@ def _text(value: str) -> str:
 
 def _fold(line: str) -> Iterator[str]:
     """Lines that follow the first begin with a blank, which counts; no character is cut in two."""
+    if len(line.encode()) <= _WIDTH:
+        yield line
+        return
     kept, width = "", 0
     for character in line:
         octets = len(character.encode())

@@ -8,7 +8,7 @@ such a window does not happen, as a model that is started to be stopped at once 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
@@ -100,27 +100,10 @@ def next_occurrence(
     return next(occurrences(schedule, after, after + LOOK_AHEAD, is_holiday, extension), None)
 
 
-def missed(
-    schedule: Schedule,
-    since: datetime,
-    now: datetime,
-    is_holiday: HolidayName = no_holidays,
-    extension: Extension | None = None,
-) -> Missed | None:
-    """What has come since ``since``, ``now`` included, of which only the latest is to be done. None: nothing."""
-    all_of_them = list(occurrences(schedule, since, now, is_holiday, extension))
+def missed(due: Iterable[Occurrence]) -> Missed | None:
+    """Of what has come meanwhile only the latest is to be done. None: nothing has."""
+    all_of_them = list(due)
     return Missed(all_of_them[-1], len(all_of_them)) if all_of_them else None
-
-
-def preview(
-    schedule: Schedule,
-    now: datetime,
-    days: int,
-    is_holiday: HolidayName = no_holidays,
-    extension: Extension | None = None,
-) -> list[Occurrence]:
-    """All of the next ``days`` times 24 hours."""
-    return list(occurrences(schedule, now, now + timedelta(days=days), is_holiday, extension))
 
 
 def periods(
@@ -269,9 +252,8 @@ def _window(schedule: Schedule, ordinal: int, is_holiday: HolidayName) -> tuple[
     """That of a day, with the note of the exception that it is of."""
     if schedule.exceptions or schedule.holidays is not None:
         day = date.fromordinal(ordinal)
-        for exception in schedule.exceptions:
-            if exception.first <= day <= exception.last:
-                return exception.window, exception.note
+        if (exception := schedule.exception_on(day)) is not None:
+            return exception.window, exception.note
         if schedule.holidays is not None and is_holiday(day):
             return None, ""
     if schedule.kind is ScheduleKind.RECURRING:

@@ -40,6 +40,14 @@ def format_duration(seconds: float) -> str:
     return f"{seconds * 1000:.3f}".rstrip("0").rstrip(".") + "ms"
 
 
+def duration_in_words(seconds: float) -> str:
+    """By the largest unit that is exact: ``7200.0`` → ``"2h"``, ``5400.0`` → ``"90m"``."""
+    for suffix in ("d", "h", "m"):
+        if seconds and seconds % _SECONDS[suffix] == 0:
+            return f"{seconds / _SECONDS[suffix]:.0f}{suffix}"
+    return format_duration(seconds)
+
+
 def parse_bytes(value: str | int) -> int:
     """Bytes from ``"512Mi"``, ``"2G"`` or a number of bytes (Kubernetes' suffixes).
 

@@ -4,15 +4,18 @@ itself."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from modelyard.domain.actions import CONTROLLER
 from modelyard.domain.audit import ActorKind, Outcome, Record
+from modelyard.domain.bulk import Bulk, BulkAction, Item
 from modelyard.domain.commands import Change
 from modelyard.domain.differing import differing
+from modelyard.domain.errors import ModelyardError, Unavailable
 from modelyard.domain.masking import masked, scrubbed
 from modelyard.domain.model import Event, Model
-from modelyard.domain.operations import OperationState
+from modelyard.domain.operations import OperationKind, OperationState
 from modelyard.domain.states import State
 
 AUTOSCALER: Final = "autoscaler"
@@ -27,13 +30,70 @@ _KINDS: Final[Mapping[str, ActorKind]] = {
     "registry": ActorKind.CONTROLLER,  # it has models follow their aliases
     "policy": ActorKind.POLICY,
 }
-# What happens to a model is told by events; these are nobody's decision.
-_HAPPENINGS: Final = frozenset({"StateChanged", "InstanceFailed", "Released", "CanaryServes"})
-_OF_REGISTRY: Final = ("ModelRegistered", "RegisteredModel", "Version", "Alias", "Key", "Signature")
-# Decisions as the API calls the same.
-_ACTIONS: Final[Mapping[str, str]] = {"Created": "create", "SpecChanged": "update", "Woken": "wake"}
+# What happens is told by events; these are nobody's decision.
+_HAPPENINGS: Final = frozenset({
+    "StateChanged", "InstanceFailed", "Released", "CanaryServes", "UpdateFailed", "LeftoverInstance",
+    "StatusUnreadable", "PolicyAction", "PolicyWarning", "ScheduleCaughtUp", "ScheduleRecovered",
+    "SiteDown", "SiteSilent",
+})  # fmt: skip
+# Decisions by their events, called as the API calls the same; of commands see _action.
+_ACTIONS: Final[Mapping[str, str]] = {
+    "Created": "models.deploy",
+    "SpecChanged": "models.update",
+    "Woken": "models.wake",
+    "RolledBack": "models.rollback",
+    "RolloutForced": "models.force_rollout",
+    "RolloutPaused": "models.pause_rollout",
+    "RolloutResumed": "models.resume_rollout",
+    "CanaryPromoted": "models.promote_canary",
+    "CanarySet": "models.set_canary",
+    "CanaryStep": "models.step_canary",
+    "CannotFollow": "models.follow_alias",
+    "ScheduleFailed": "models.follow_schedule",
+    "ScheduleSaved": "models.set_schedule",
+    "ScheduleRemoved": "models.remove_schedule",
+    "ScheduleEnabled": "models.enable_schedule",
+    "ScheduleDisabled": "models.disable_schedule",
+    "ScheduleExtended": "models.extend_schedule",
+    "ScheduleExtensionEnded": "models.end_extension",
+    "PolicyOverridden": "models.override_policy",
+    "PolicyOverrideSet": "models.set_override",
+    "PolicyOverrideDeleted": "models.end_override",
+    "PolicySet": "policies.set",
+    "PolicyDeleted": "policies.delete",
+    "ModelRegistered": "registered_models.create",
+    "RegisteredModelChanged": "registered_models.update",
+    "RegisteredModelDeleted": "registered_models.delete",
+    "RegisteredModelRestored": "registered_models.restore",
+    "RegisteredModelPurged": "registered_models.purge",
+    "VersionPublished": "versions.publish",
+    "VersionChanged": "versions.update",
+    "VersionDeleted": "versions.delete",
+    "VersionRestored": "versions.restore",
+    "VersionPurged": "versions.purge",
+    "VersionSigned": "versions.sign",
+    "AliasMoved": "aliases.set",
+    "AliasRemoved": "aliases.remove",
+    "KeyTrusted": "signing_keys.trust",
+    "KeyRevoked": "signing_keys.revoke",
+    "SignaturesRequired": "signatures.require",
+    "SignaturesNotRequired": "signatures.require",
+    "SiteChanged": "doctor.clear",
+}
+# Nobody refuses; it could not be done.
+_TROUBLE: Final = frozenset({ModelyardError.code, Unavailable.code, "busy"})
+# What was tried and did not succeed.
+_FAILURES: Final = frozenset({"CannotFollow", "ScheduleFailed"})
 # Changes of state that are decisions, by the reason of their transition.
-_DECIDED_STATES: Final[Mapping[str, str]] = {"Unused": "idle", "Preempted": "preempt"}
+_DECIDED_STATES: Final[Mapping[str, str]] = {"Unused": "models.idle", "Preempted": "models.preempt"}
+_SCALE: Final = "models.scale"
+# All that is on record without a request.
+BY_ITSELF: Final = (
+    *(f"models.{kind}" for kind in OperationKind if kind is not OperationKind.BULK),
+    *_ACTIONS.values(),
+    *_DECIDED_STATES.values(),
+    _SCALE,
+)
 
 
 def kind_of(actor: str) -> ActorKind:
@@ -43,6 +103,14 @@ def kind_of(actor: str) -> ActorKind:
     if actor.startswith(_KEY):
         return ActorKind.KEY
     return _KINDS.get(actor, ActorKind.PERSON)
+
+
+def thing_of(action: str) -> str:
+    """What an action is done to: ``model``, ``policy``, ``alias``."""
+    things = action.partition(".")[0]
+    if things.endswith("ies"):
+        return f"{things[:-3]}y"
+    return things.removesuffix("es") if things.endswith("ses") else things.removesuffix("s")
 
 
 def changed(change: Change) -> dict[str, Any]:
@@ -89,9 +157,9 @@ def decisions(change: Change) -> Iterator[Record]:
     for event in change.events:
         if event.type == "StateChanged" and (decided := _DECIDED_STATES.get(event.reason)) is not None:
             idles = event.data.get("to") == State.IDLE
-            yield _decided(event, f"models.{decided}", change, actor=AUTOSCALER if idles else event.actor)
+            yield _decided(event, decided, change, actor=AUTOSCALER if idles else event.actor)
         elif event.type not in _HAPPENINGS:
-            yield _decided(event, f"models.{_action(event.type)}", change)
+            yield _decided(event, _action(event.type), change)
     if (scaled := _scaled(change)) is not None:
         yield scaled
     for operation in change.operations:
@@ -108,8 +176,22 @@ def happenings(events: Iterable[Event]) -> Iterator[Record]:
     """As :func:`decisions`, of events that come without a model's change: those of the registry, and of policies."""
     for event in events:
         if event.type not in _HAPPENINGS:
-            part = "registry" if event.type.startswith(_OF_REGISTRY) else "models"
-            yield _decided(event, f"{part}.{_action(event.type)}", None)
+            yield _decided(event, _action(event.type), None)
+
+
+def refused_of_many(many: Bulk, item: Item, at: datetime) -> Record:
+    """Of a request on many models: one that was not done, when its turn had come."""
+    operation, order = many.operation, many.order
+    action = {
+        BulkAction.LABEL: _ACTIONS["SpecChanged"],
+        BulkAction.SCHEDULE: f"models.{order.schedule_edit}_schedule",
+    }.get(order.action, f"models.{order.action}")
+    return Record(
+        at=at, actor=operation.actor, actor_kind=kind_of(operation.actor), action=action,
+        namespace=item.model.namespace, kind="model", name=item.model.name, reason=scrubbed(operation.reason),
+        outcome=Outcome.FAILED if item.code in _TROUBLE else Outcome.REFUSED, code=item.code,
+        change={"operation": operation.id, "message": scrubbed(item.message)},
+    )  # fmt: skip
 
 
 def _decided(event: Event, action: str, change: Change | None, actor: str | None = None) -> Record:
@@ -117,10 +199,13 @@ def _decided(event: Event, action: str, change: Change | None, actor: str | None
     said = {} if change is None else changed(change)
     if change is None or not said:
         said |= told([event])
+    failed = event.type in _FAILURES
     return Record(
         at=event.at, actor=actor, actor_kind=kind_of(actor), action=action, namespace=event.namespace,
-        kind="registry" if action.startswith("registry.") else "model", name=event.model,
-        reason=scrubbed(event.reason if event.reason != event.type else event.message), change=said,
+        kind=thing_of(action), name=event.model,
+        reason=scrubbed(event.reason if event.reason != event.type else event.message),
+        outcome=Outcome.FAILED if failed else Outcome.DONE, code=str(event.data.get("code", "")) if failed else "",
+        change=said,
     )  # fmt: skip
 
 
@@ -133,15 +218,15 @@ def _scaled(change: Change) -> Record | None:
     if scale == had or scale.desired == count:
         return None
     return Record(
-        at=scale.changed_at, actor=AUTOSCALER, actor_kind=ActorKind.AUTOSCALER, action="models.scale",
+        at=scale.changed_at, actor=AUTOSCALER, actor_kind=ActorKind.AUTOSCALER, action=_SCALE,
         namespace=after.namespace, kind="model", name=after.name, reason=scrubbed(scale.reason),
         change={"fields": {"instances": {"before": count, "after": scale.desired}}},
     )  # fmt: skip
 
 
 def _action(event_type: str) -> str:
-    """``StartRequested`` is ``start``, ``RolledBack`` is ``rolled_back``."""
+    """``StartRequested`` is ``models.start``."""
     if event_type in _ACTIONS:
         return _ACTIONS[event_type]
     words = "".join(f"_{c.lower()}" if c.isupper() else c for c in event_type.removesuffix("Requested"))
-    return words.removeprefix("_")
+    return f"models.{words.removeprefix('_')}"

@@ -11,12 +11,14 @@ touch, and the model runs on from one to the other: so a window over midnight is
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import cache
+from operator import attrgetter
 from typing import Final
 from zoneinfo import available_timezones
 
@@ -24,13 +26,14 @@ from modelyard.domain.errors import InvalidRequest, Problem
 
 # A window is at least so long: a model that starts and stops more often costs more than it saves.
 MIN_WINDOW: Final = timedelta(hours=2)
-# What is looked through for every day that is computed.
+# A year of single days.
 MAX_EXCEPTIONS: Final = 366
 MAX_NOTE: Final = 256
 _MINUTES_A_DAY: Final = 24 * 60
 _MIN_MINUTES: Final = int(MIN_WINDOW.total_seconds()) // 60
 _CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)\Z")
 _COUNTRY = re.compile(r"[A-Z]{2}\Z")
+_first_day = attrgetter("first")
 
 
 class ScheduleKind(StrEnum):
@@ -96,7 +99,7 @@ class HolidayCalendar:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """``timezone``: a name of the IANA database. ``recurring`` is set for that kind, ``daily`` for the other.
-    ``exceptions`` go before ``holidays`` (days on which nothing happens), the first that holds a day counts.
+    ``exceptions``, by date and without overlaps, go before ``holidays`` (days on which nothing happens).
     One that is not ``enabled`` does nothing, and is kept."""
 
     kind: ScheduleKind
@@ -106,6 +109,13 @@ class Schedule:
     exceptions: tuple[DayException, ...] = ()
     holidays: HolidayCalendar | None = None
     enabled: bool = True
+
+    def exception_on(self, day: date) -> DayException | None:
+        """Looked up, as every day that is computed asks for it."""
+        before = bisect_right(self.exceptions, day, key=_first_day)
+        if before and day <= self.exceptions[before - 1].last:
+            return self.exceptions[before - 1]
+        return None
 
 
 class ClockChange(StrEnum):

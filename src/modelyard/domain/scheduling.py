@@ -11,6 +11,7 @@ from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Final
 
+from modelyard.domain.etags import first_version
 from modelyard.domain.schedules import Extension, Occurrence, Schedule, ScheduledAction, Weekday, Window
 
 # The actor of what a schedule does.
@@ -27,6 +28,7 @@ class Outcome(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"  # the command was refused, or its operation failed
     OVERRIDDEN = "overridden"  # somebody has started or stopped the model since: that is newer, so it stands
+    SKIPPED = "skipped"  # the window of a policy keeps the model shut down; it is done at its end, if nothing is newer
 
 
 class Health(StrEnum):
@@ -41,7 +43,8 @@ class Health(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastAction:
     """What came of ``occurrence``, last looked at ``at``. ``operation`` is the command's, if one was needed.
-    ``missed``: so many occurrences, this one included, were due while nobody carried them out; 0: it was in time."""
+    ``missed``: so many occurrences, this one included, were due while nobody carried them out; 0: it was in time.
+    ``until``: of what is skipped, the end of the window."""
 
     occurrence: Occurrence
     at: datetime
@@ -49,6 +52,7 @@ class LastAction:
     message: str = ""
     operation: str | None = None
     missed: int = 0
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +69,7 @@ class ScheduleFailure:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSchedule:
     """The schedule of the model ``model_uid``. Occurrences up to ``handled_until`` have been dealt with. ``edits``
-    counts what users have changed of it (the ETag), ``version`` every write."""
+    grows with what users change of it (the ETag), ``version`` with every write."""
 
     model_uid: str
     schedule: Schedule
@@ -89,6 +93,13 @@ class ModelSchedule:
         """The operation that it waits for."""
         waits = self.last is not None and self.last.outcome is Outcome.PENDING
         return self.last.operation if waits and self.last is not None else None
+
+    @property
+    def again_at(self) -> datetime | None:
+        """When its last action is tried again."""
+        if self.failure is not None:
+            return self.failure.retry_at
+        return None if self.last is None else self.last.until
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +130,10 @@ class Due:
 def saved(before: ModelSchedule | None, model_uid: str, schedule: Schedule, by: str, now: datetime) -> ModelSchedule:
     """Saving does nothing to the model: what lies behind counts as dealt with."""
     if before is None:
-        return ModelSchedule(model_uid=model_uid, schedule=schedule, updated_at=now, updated_by=by, handled_until=now)
+        return ModelSchedule(
+            model_uid=model_uid, schedule=schedule, updated_at=now, updated_by=by, handled_until=now,
+            edits=first_version(now),
+        )  # fmt: skip
     return replace(_edited(before, by, now), schedule=schedule)
 
 
@@ -144,9 +158,9 @@ def _edited(before: ModelSchedule, by: str, now: datetime) -> ModelSchedule:
 
 
 def _left_alone(last: LastAction | None) -> LastAction | None:
-    """Nobody waits any more for what an earlier schedule has begun."""
+    """Nobody waits any more for what an earlier schedule has begun, or was kept from."""
     if last is None or last.outcome is not Outcome.PENDING:
-        return last
+        return None if last is None else replace(last, until=None)
     return replace(last, outcome=Outcome.OVERRIDDEN, message="The schedule was changed before it was over.")
 
 
@@ -166,6 +180,13 @@ def needless(before: ModelSchedule, due: Due, message: str, now: datetime) -> Mo
 
 def overridden(before: ModelSchedule, due: Due, message: str, now: datetime) -> ModelSchedule:
     return _acted(before, due, now, Outcome.OVERRIDDEN, message=message)
+
+
+def skipped(before: ModelSchedule, due: Due, message: str, until: datetime, now: datetime) -> ModelSchedule:
+    """A policy keeps the model shut down: that is no failure."""
+    acted = _acted(before, due, now, Outcome.SKIPPED, message=message)
+    assert acted.last is not None
+    return replace(acted, last=replace(acted.last, until=until))
 
 
 def refused(before: ModelSchedule, due: Due, code: str, message: str, now: datetime) -> ModelSchedule:
@@ -232,9 +253,8 @@ def caught_up(due: Due) -> str:
 def day_off(schedule: Schedule, day: date, holiday: Callable[[date], str]) -> str | None:
     """Why nothing happens on a day on which something would; None where that is not so."""
     own = schedule.recurring or schedule.daily.get(_WEEKDAYS[day.weekday()])
-    for exception in schedule.exceptions:
-        if exception.first <= day <= exception.last:
-            return (exception.note or "Exception") if exception.window is None and own is not None else None
+    if (exception := schedule.exception_on(day)) is not None:
+        return (exception.note or "Exception") if exception.window is None and own is not None else None
     return holiday(day) or None if own is not None and schedule.holidays is not None else None
 
 
@@ -248,10 +268,8 @@ def _window(schedule: Schedule, occurrence: Occurrence) -> Window | None:
     """None where it is at the edge of none, as the end of an extension is."""
     day = _day(occurrence)
     window = schedule.recurring if schedule.recurring is not None else schedule.daily.get(_WEEKDAYS[day.weekday()])
-    for exception in schedule.exceptions:
-        if exception.first <= day <= exception.last:
-            window = exception.window
-            break
+    if (exception := schedule.exception_on(day)) is not None:
+        window = exception.window
     edge = None
     if window is not None:
         edge = window.start if occurrence.action is ScheduledAction.START else window.stop

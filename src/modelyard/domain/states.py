@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from modelyard.domain.errors import Refused
 
@@ -32,6 +33,10 @@ class State(StrEnum):
     IDLE = "idle"  # scaled to zero, wakes on request
     ERROR = "error"  # wants to run and cannot; the reason stands beside it
     DELETING = "deleting"  # as stopping, and then forgotten
+
+
+# How the message of a model begins to say that the window of a policy keeps it stopped, and until when.
+SHUT_DOWN: Final = "Shut down by policy"
 
 
 class Command(StrEnum):

@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import Final
 
 from modelyard.domain.policies import INSTALLATION, Mode, Override, Policy, Rule, Subject
-from modelyard.domain.quantities import format_bytes, format_duration
+from modelyard.domain.quantities import duration_in_words, format_bytes
 from modelyard.domain.windows import in_words
 
 _LIMITS: Final = (Rule.IDLE_AFTER, Rule.MAX_RUN_TIME, Rule.GPUS, Rule.MEMORY, Rule.CPU)
@@ -179,8 +179,8 @@ def value_in_words(policy: Policy, rule: Rule) -> str:
         Rule.SHUTDOWN: lambda: (
             f"{'; '.join(in_words(w) for w in shutdown.windows)} {shutdown.timezone}" if shutdown else ""
         ),
-        Rule.IDLE_AFTER: lambda: format_duration(rules.idle_after or 0.0),
-        Rule.MAX_RUN_TIME: lambda: format_duration(rules.max_run_time or 0.0),
+        Rule.IDLE_AFTER: lambda: duration_in_words(rules.idle_after or 0.0),
+        Rule.MAX_RUN_TIME: lambda: duration_in_words(rules.max_run_time or 0.0),
         Rule.GPUS: lambda: str(caps.gpus),
         Rule.MEMORY: lambda: format_bytes(caps.memory or 0),
         Rule.CPU: lambda: f"{caps.cpu:g}",

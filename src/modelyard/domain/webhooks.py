@@ -45,8 +45,9 @@ class WebhookFormat(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook:
     """Who is told. ``namespace`` INSTALLATION: of the alerts of all models, or of those of ``namespaces``; otherwise of
-    that namespace's. Empty ``kinds`` and ``severities``: all. ``sealed`` is its secret and the values of its headers,
-    which are sealed and never shown; until ``rotated_until`` there is an older secret as well."""
+    that namespace's. Empty ``kinds`` and ``severities``: all. ``url`` is as it may be shown, without its path.
+    ``sealed`` is its whole URL, its secret and the values of its headers, which are never shown; until
+    ``rotated_until`` there is an older secret as well."""
 
     namespace: str
     name: str
@@ -63,6 +64,16 @@ class Webhook:
     sealed: str = field(repr=False, default="")
     version: int = 0
 
+    @property
+    def identity(self) -> str:
+        """Which it is: one that is set again under the name of a deleted one is another."""
+        return f"{self.namespace}/{self.name}@{self.created_at.isoformat()}"
+
+    def awaits_end(self, alert: Alert) -> bool:
+        """Whether it was told that the alert fires: an Alertmanager is so again and again."""
+        refreshed = self.format is WebhookFormat.ALERTMANAGER and self.wants(alert)
+        return self.enabled and (refreshed or self.identity in alert.told)
+
     def wants(self, alert: Alert) -> bool:
         return (
             self.enabled
@@ -73,12 +84,12 @@ class Webhook:
         )
 
 
-def webhook_problems(webhook: Webhook, headers: Mapping[str, str]) -> list[Problem]:
-    """Everything wrong with it; ``headers`` with their values."""
+def webhook_problems(webhook: Webhook, url: str, headers: Mapping[str, str]) -> list[Problem]:
+    """Everything wrong with it; ``url`` is whole, ``headers`` with their values."""
     found = []
     if (bad := name_problem("name", webhook.name)) is not None:
         found.append(bad)
-    if (message := _url_problem(webhook.url)) is not None:
+    if (message := _url_problem(url)) is not None:
         found.append(Problem("url", "invalid_url", message))
     if webhook.namespaces and webhook.namespace != INSTALLATION:
         found.append(Problem("namespaces", "not_allowed", "A namespace's webhook is told of that namespace only."))
@@ -194,9 +205,15 @@ def signature(secrets: Sequence[str], at: int, body: bytes) -> str:
     return ",".join([f"t={at}", *(f"v1={each}" for each in signed)])
 
 
-def alert_body(alert: Alert) -> dict[str, Any]:
-    """An alert as receivers see it."""
+def link(alert: Alert, url: str) -> str:
+    """Where to look at it; ``url`` is this installation's."""
+    return f"{url}/api/v1/alerts/{alert.fingerprint}"
+
+
+def alert_body(alert: Alert, url: str) -> dict[str, Any]:
+    """An alert as receivers see it; ``url`` is this installation's."""
     return {
+        "url": link(alert, url),
         "id": alert.id,
         "fingerprint": alert.fingerprint,
         "state": str(alert.state),
@@ -214,13 +231,13 @@ def alert_body(alert: Alert) -> dict[str, Any]:
     }
 
 
-def modelyard_body(delivery: Delivery) -> dict[str, Any]:
-    """What a webhook of the format ``modelyard`` is sent."""
+def modelyard_body(delivery: Delivery, url: str) -> dict[str, Any]:
+    """What a webhook of the format ``modelyard`` is sent; ``url`` is this installation's."""
     return {
         "delivery": delivery.id,
         "event": f"alert.{delivery.event}" if delivery.alert is not None else "test",
         "created_at": delivery.created_at.isoformat(),
-        "alert": None if delivery.alert is None else alert_body(delivery.alert),
+        "alert": None if delivery.alert is None else alert_body(delivery.alert, url),
     }
 
 
@@ -233,7 +250,7 @@ def alertmanager_body(alerts: Sequence[Alert], url: str, until: datetime) -> lis
             "annotations": alert.annotations,
             "startsAt": alert.starts_at.isoformat(),
             "endsAt": (alert.ends_at or until).isoformat(),
-            "generatorURL": f"{url}/api/v1/alerts/{alert.fingerprint}",
+            "generatorURL": link(alert, url),
         }
         for alert in alerts
     ]

@@ -10,6 +10,7 @@ from typing import Final
 from modelyard.domain.access import Permission
 from modelyard.gateway import inference, repository, streaming, v1
 from modelyard.gateway.access import Access
+from modelyard.gateway.browsers import Browsers
 from modelyard.gateway.cors import Cors
 from modelyard.gateway.dividing import Dividing
 from modelyard.gateway.exchange import JSON_TYPE, ClientGone, Deadlines, Exchange, Receive, Scope, Send
@@ -42,12 +43,14 @@ class GatewayApp:
         access: Access,
         proxy: Proxy,
         metrics: GatewayMetrics,
+        browsers: Browsers,
         origins: frozenset[str] = frozenset(),
     ) -> None:
         self._routes = routes
         self._access = access
         self._proxy = proxy
         self._metrics = metrics
+        self._browsers = browsers
         self._cors = Cors(origins)
         self._dividing = Dividing(routes)
         self._deadlines = Deadlines(asyncio.get_running_loop())
@@ -61,6 +64,8 @@ class GatewayApp:
             else:
                 await self._answer(exchange)
         except Refusal as refusal:
+            if refusal.status == 401:
+                refusal = self._browsers.refusal(exchange) or refusal
             self._metrics.refuse(refusal.code)
             if isinstance(refusal, NotServing) and not self._access.reads(_shown(exchange), refusal.route):
                 refusal = refusal.without_reason()
@@ -79,6 +84,8 @@ class GatewayApp:
     async def _answer(self, exchange: Exchange) -> None:
         target = target_of(exchange.scope["raw_path"])
         kind = target.kind
+        if kind is not Kind.CONTROL:
+            self._browsers.present(exchange)
         if kind in FORMS:
             model = await self._model(exchange, target, Permission.INFER)
             self._access.count(exchange.caller, model.route)
@@ -198,8 +205,11 @@ class GatewayApp:
 
 
 def _shown(exchange: Exchange) -> bytes | None:
-    """What the caller shows of who it is."""
-    return exchange.headers.get(b"authorization")
+    """What the caller shows of who it is: nothing, if that is several things."""
+    shown = exchange.headers.get(b"authorization")
+    if shown is not None and sum(name == b"authorization" for name, _ in exchange.scope["headers"]) > 1:
+        return None
+    return shown
 
 
 def _is_probe(exchange: Exchange, path: str) -> bool:

@@ -18,6 +18,7 @@ from modelyard.gateway.access import Access
 from modelyard.gateway.exchange import CLIENT_GONE, ClientGone, Deadlines, Ended, new_request_id, overdue
 from modelyard.gateway.inference import LENGTH_HEADER, ask, bad_header_length, is_draining, odd_status, reading
 from modelyard.gateway.metrics import GatewayMetrics
+from modelyard.gateway.outcomes import answered, refused
 from modelyard.gateway.paths import FORMS, target_of
 from modelyard.gateway.problems import PROBLEM_TYPE, Header, Refusal, instance_lost, problem_body
 from modelyard.gateway.routes import NotServing
@@ -98,6 +99,8 @@ class Direct:
         if found.kind not in _FORMS:
             return None
         headers = dict(fields)
+        if len(headers) < len(fields) and sum(name == b"authorization" for name, _ in fields) > 1:
+            return None
         length = headers.get(b"content-length")
         if length is None or b"transfer-encoding" in headers or (self._cors and b"origin" in headers):
             return None
@@ -149,7 +152,7 @@ class Direct:
 
     def refused(self, call: Call, refusal: Refusal) -> Refusal:
         """Count it; as much of it as the caller may know."""
-        call.model.refuse(refusal)
+        refused(call.model, call.began, refusal)
         self._metrics.refuse(refusal.code)
         if isinstance(refusal, NotServing) and not self._access.reads(call.plan.authorization, refusal.route):
             return refusal.without_reason()
@@ -282,9 +285,8 @@ class Call:
             return
         if not self._end():
             return
-        stats, params = self.model.stats, head.params
-        stats.count(head.status)
-        stats.observe(monotonic() - self.began)
+        answered(self.model, self.began, head.status)
+        params = head.params
         length = params.get("header_length")
         self.connection.answer_directly(
             self,
@@ -298,8 +300,6 @@ class Call:
         if not self._end():
             return
         refusal = self._direct.refused(self, refusal)
-        if refusal.status == 504:
-            self.model.stats.observe(monotonic() - self.began)
         body = problem_body(refusal, self.plan.path, self.id.decode())
         self.connection.answer_directly(self, refusal.status, PROBLEM_TYPE, refusal.headers, body)
 

@@ -12,90 +12,40 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from time import monotonic
-from typing import Any, Final, NamedTuple, NoReturn
-from urllib.parse import unquote
+from typing import Any, Final, NoReturn
 
 import grpc
 import grpc.aio
 import orjson
 
-from modelyard.access.callers import Known
 from modelyard.domain.access import Permission
-from modelyard.domain.names import DEFAULT_NAMESPACE
 from modelyard.gateway import messages, repository
 from modelyard.gateway.access import Access
 from modelyard.gateway.dividing import Dividing
-from modelyard.gateway.exchange import CLIENT_GONE, REQUEST_ID, new_request_id, overdue
+from modelyard.gateway.exchange import CLIENT_GONE, overdue
+from modelyard.gateway.grpc_calls import Call, WorkersRefusal, refused_by_worker
 from modelyard.gateway.holding import until_it_serves
 from modelyard.gateway.inference import SERVER_METADATA, ask, described, forward, settled_metadata
 from modelyard.gateway.messages import MESSAGES
 from modelyard.gateway.metrics import GatewayMetrics
-from modelyard.gateway.problems import Header, Refusal, body_too_large, model_not_found, unauthenticated
+from modelyard.gateway.outcomes import Counted
+from modelyard.gateway.problems import Refusal, body_too_large, model_not_found, unauthenticated
 from modelyard.gateway.proxy import Proxy
 from modelyard.gateway.room import Room
 from modelyard.gateway.routes import NotServing
 from modelyard.gateway.served import RouteTable, ServedModel, Wanted
-from modelyard.gateway.tls import Certificate
 from modelyard.runtime.frames import Buffer, Head, pack
 
 log = logging.getLogger(__name__)
 
 SERVICE: Final = "inference.GRPCInferenceService"
-_NAMESPACE: Final = "modelyard-namespace"
-# Calls at once; more are refused before anything of them is read.
-_MAX_CALLS: Final = 4096
 # Seconds from a call's head to the end of its message.
 _MESSAGE_TIMEOUT: Final = 60.0
 # Seconds between the answer to a stream's message and the end of its next one; then the stream ends.
 _STREAM_TIMEOUT: Final = 600.0
 # From so many bytes on a message is rewritten beside the loop, which has other calls to serve.
 _LARGE: Final = 2**18
-# Bytes of an error's message: it travels as metadata, of which clients take 8 KiB.
-_MAX_MESSAGE: Final = 2048
 _OCTETS: Final = "application/octet-stream"
-
-_CODES: Final = {
-    400: grpc.StatusCode.INVALID_ARGUMENT,
-    401: grpc.StatusCode.UNAUTHENTICATED,
-    403: grpc.StatusCode.PERMISSION_DENIED,
-    404: grpc.StatusCode.NOT_FOUND,
-    408: grpc.StatusCode.DEADLINE_EXCEEDED,
-    409: grpc.StatusCode.FAILED_PRECONDITION,
-    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    415: grpc.StatusCode.INVALID_ARGUMENT,
-    422: grpc.StatusCode.INVALID_ARGUMENT,
-    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    501: grpc.StatusCode.UNIMPLEMENTED,
-    503: grpc.StatusCode.UNAVAILABLE,
-    504: grpc.StatusCode.DEADLINE_EXCEEDED,
-}
-
-
-class Call:
-    """One request, as :mod:`modelyard.gateway.holding` knows it: ``began`` is by time.monotonic."""
-
-    # A caller who goes away cancels the call; nobody has to look.
-    is_abandoned: Final = False
-
-    def __init__(self, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
-        metadata = dict(context.invocation_metadata() or ())
-        self.began = monotonic()
-        self.context = context
-        authorization = metadata.get("authorization")
-        self.authorization = authorization.encode() if isinstance(authorization, str) else None
-        self.namespace = str(metadata.get(_NAMESPACE, DEFAULT_NAMESPACE))
-        given = str(metadata.get("x-request-id", "")).encode()
-        self.id = (given if REQUEST_ID.match(given) else new_request_id()).decode()
-        # What :mod:`modelyard.gateway.dividing` asks and says.
-        self.headers = {name.encode(): value.encode() for name, value in metadata.items() if isinstance(value, str)}
-        self.status = 0
-        self.caller: Known | None = None
-        self.fields: tuple[Header, ...] = ()
-        self.asked: tuple[dict[str, Any], Buffer] | None = None
-
-    @property
-    def connection(self) -> Call:
-        return self
 
 
 class InferenceService(grpc.GenericRpcHandler):
@@ -176,14 +126,11 @@ class InferenceService(grpc.GenericRpcHandler):
         await self._abort(Call(context), unauthenticated())
 
     async def _abort(self, call: Call, refusal: Refusal) -> NoReturn:
-        refusal = self._told(call, refusal)
-        message = refusal.detail.encode()[:_MAX_MESSAGE].decode(errors="ignore")
-        metadata = (("x-request-id", call.id), ("modelyard-code", refusal.code))
-        await call.context.abort(_CODES.get(refusal.status, grpc.StatusCode.INTERNAL), message, metadata)
+        await call.abort(self._told(call, refusal))
 
     def _told(self, call: Call, refusal: Refusal) -> Refusal:
         """Count it, if it is the gateway's; as much of it as the caller may know."""
-        if not isinstance(refusal, _WorkersRefusal):
+        if not isinstance(refusal, WorkersRefusal):
             self._metrics.refuse(refusal.code)
         if isinstance(refusal, NotServing) and not self._access.reads(call.authorization, refusal.route):
             return refusal.without_reason()
@@ -258,23 +205,18 @@ class InferenceService(grpc.GenericRpcHandler):
 
     async def _infer_by(self, call: Call, model: ServedModel, generation: int | None, message: Any) -> bytes:
         """One inference, counted."""
-        try:
-            head, content = await self._ask(call, model, generation, message)
-        except Refusal as refusal:
-            model.refuse(refusal)
-            if refusal.status == 504:
-                model.stats.observe(monotonic() - call.began)
-            raise
-        except asyncio.CancelledError:
-            # By its caller, or as the time is over that the caller gave it.
-            left = call.context.time_remaining()
-            model.stats.count(504 if left is not None and left <= 0 else CLIENT_GONE)
-            raise
+        with Counted(model, call.began) as counted:
+            try:
+                head, content = await self._ask(call, model, generation, message)
+            except asyncio.CancelledError:
+                # By its caller, or as the time is over that the caller gave it.
+                left = call.context.time_remaining()
+                counted.left(504 if left is not None and left <= 0 else CLIENT_GONE)
+                raise
         call.status = head.status
-        model.stats.count(head.status)
-        model.stats.observe(monotonic() - call.began)
+        counted.answered(head.status)
         if head.status != 200:
-            raise _refused_by_worker(head.status, content)
+            raise refused_by_worker(head.status, content)
         raw = bool(message.raw_input_contents) or not message.inputs
         if raw or len(content) < _LARGE:
             return messages.response(head, content, raw=raw)
@@ -373,15 +315,9 @@ class InferenceService(grpc.GenericRpcHandler):
         await self._access.identify(call.authorization)
         repository.check_parameters(action, messages.parameters(message.parameters))
         model = await self._model(call, message.model_name, Permission.READ)
-        address, client = _address(call.context.peer()), call.headers.get(b"user-agent", b"").decode()
-        caller = repository.Caller(call.authorization.decode(), call.id, address, client)
+        client = call.headers.get(b"user-agent", b"").decode()
+        caller = repository.Caller(call.authorization.decode(), call.id, call.address, client)
         await repository.command(self._proxy, caller, action, *model.labels)
-
-
-def _address(peer: str) -> str:
-    """The caller's address in what gRPC calls it: ``ipv4:10.0.0.1:5000``, ``ipv6:%5B::1%5D:5000``."""
-    kind, _, rest = peer.partition(":")
-    return unquote(rest.rpartition(":")[0]).strip("[]") if kind in ("ipv4", "ipv6") else ""
 
 
 def _worker(model: ServedModel, version: str) -> Wanted:
@@ -411,65 +347,5 @@ async def _message(room: Room, context: grpc.aio.ServicerContext[bytes, bytes]) 
     return message
 
 
-class _WorkersRefusal(Refusal):
-    """What a worker answered, as this protocol says it."""
-
-
-def _refused_by_worker(status: int, content: Buffer) -> Refusal:
-    problem = orjson.loads(content)
-    return _WorkersRefusal(status, problem.get("code", "model_error"), problem.get("detail", "The model failed."))
-
-
 def _failed() -> Refusal:
     return Refusal(500, "internal_error", "The gateway failed on this request; its log says more.")
-
-
-class CannotListen(Exception):
-    """The port is not to be had: most often as another program has it."""
-
-
-def _credentials(certificate: Certificate) -> grpc.ServerCredentials:
-    """Those of ``certificate``, asked for anew by each connection: it may have been replaced."""
-
-    def shown() -> grpc.ServerCertificateConfiguration:
-        return grpc.ssl_server_certificate_configuration([certificate.pair])
-
-    return grpc.dynamic_ssl_server_credentials(shown(), shown)
-
-
-class Listening(NamedTuple):
-    """A server that serves, and its port."""
-
-    server: grpc.aio.Server
-    port: int
-
-
-async def listen(
-    service: InferenceService, host: str, port: int, max_message: int, certificate: Certificate | None = None
-) -> Listening:
-    """Serve on ``port``, or on a free one for 0, with ``certificate`` over TLS; a message may have so many bytes.
-
-    Raises:
-        CannotListen: another program has it.
-    """
-    service.room.allow(max_message)
-    server = grpc.aio.server(
-        options=[
-            ("grpc.so_reuseport", 0),
-            ("grpc.max_receive_message_length", max_message),
-            ("grpc.max_send_message_length", -1),
-        ],
-        maximum_concurrent_rpcs=_MAX_CALLS,
-    )
-    server.add_generic_rpc_handlers((service,))
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    try:
-        if certificate is None:
-            bound = server.add_insecure_port(address)
-        else:
-            bound = server.add_secure_port(address, _credentials(certificate))
-    except RuntimeError:
-        # Why is in grpcio's own words in the log.
-        raise CannotListen from None
-    await server.start()
-    return Listening(server, bound)

@@ -10,7 +10,8 @@ import asyncio
 from time import monotonic
 from typing import Final, Protocol
 
-from modelyard.gateway.exchange import CLIENT_GONE, ClientGone, Exchange
+from modelyard.gateway.exchange import ClientGone, Exchange
+from modelyard.gateway.outcomes import Counted
 from modelyard.gateway.problems import Refusal, wake_timeout
 from modelyard.gateway.served import ServedModel
 
@@ -44,24 +45,18 @@ async def hold(exchange: Exchange, model: ServedModel, version: str | None) -> N
     """
     if not model.holds(version):
         return
-    exchange.guard(None)
-    try:
-        exchange.check_length(model.body_limit)
-        await until_it_serves(exchange, model, version)
-    except Refusal as refusal:
-        model.refuse(refusal)
-        raise
-    except ClientGone:
-        model.stats.count(CLIENT_GONE)
-        raise
-    except asyncio.CancelledError:
-        end = exchange.ended(0)
-        if end is None:
-            raise
-        model.stats.count(CLIENT_GONE)
-        raise end from None
-    finally:
-        exchange.unguard()
+    with Counted(model, exchange.began):
+        exchange.guard(None)
+        try:
+            exchange.check_length(model.body_limit)
+            await until_it_serves(exchange, model, version)
+        except asyncio.CancelledError:
+            end = exchange.ended(0)
+            if end is None:
+                raise
+            raise end from None
+        finally:
+            exchange.unguard()
 
 
 async def until_it_serves(exchange: Waiting, model: ServedModel, version: str | None) -> None:

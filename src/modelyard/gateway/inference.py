@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from time import monotonic
 from typing import Any, Final
 
 import orjson
 
 from modelyard import __version__
 from modelyard.domain.states import State
-from modelyard.gateway.exchange import CLIENT_GONE, JSON_TYPE, ClientGone, Exchange
+from modelyard.gateway.exchange import JSON_TYPE, Exchange
 from modelyard.gateway.holding import Waiting, until_it_serves
+from modelyard.gateway.outcomes import Counted
 from modelyard.gateway.problems import Header, Refusal, instance_lost
 from modelyard.gateway.routes import NotServing
 from modelyard.gateway.served import Endpoint, ServedModel, Wanted
@@ -40,18 +40,9 @@ SERVER_METADATA: Final = orjson.dumps(
 async def infer(exchange: Exchange, model: ServedModel, wanted: Wanted, form: str = V2) -> None:
     """Have a worker answer one inference request, and count it. ``form``: of the body (see
     :mod:`modelyard.runtime.calls`)."""
-    try:
+    with Counted(model, exchange.began) as counted:
         head, body = await _ask(exchange, model, wanted, form)
-    except Refusal as refusal:
-        model.refuse(refusal)
-        if refusal.status == 504:
-            model.stats.observe(monotonic() - exchange.began)
-        raise
-    except ClientGone:
-        model.stats.count(CLIENT_GONE)
-        raise
-    model.stats.count(head.status)
-    model.stats.observe(monotonic() - exchange.began)
+    counted.answered(head.status)
     params = head.params
     content_type = params.get("content_type", "application/json").encode()
     length = params.get("header_length")

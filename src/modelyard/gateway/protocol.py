@@ -20,16 +20,15 @@ import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from modelyard.gateway import heads
 from modelyard.gateway.direct import Call, Direct, Plan
-from modelyard.gateway.exchange import REQUEST_ID, new_request_id
-from modelyard.gateway.problems import PROBLEM_TYPE, Header, Refusal, problem_body
+from modelyard.gateway.exchange import REQUEST_ID
+from modelyard.gateway.heads import LINES, MAX_HEAD, last_answer
+from modelyard.gateway.problems import Header, Refusal
 from modelyard.runtime.frames import Buffer
 
 log = logging.getLogger(__name__)
 
-MAX_HEAD: Final = 64 * 2**10
-MAX_FIELDS: Final = 100
-MAX_TARGET: Final = 16 * 2**10
 # Seconds from a connection's opening, or from a head's first byte, to the head's end.
 HEAD_TIMEOUT: Final = 15.0
 # Seconds for which a refused upload may go on.
@@ -37,30 +36,6 @@ HOLD: Final = 10.0
 _HEAD_END: Final = b"\r\n\r\n"
 # Answers up to this size are copied behind their head, and leave in one piece.
 _SMALL: Final = 64 * 2**10
-
-
-class _Lines:
-    """The beginnings of answers, as they are sent over and over. They hold the date, so each second has its own."""
-
-    def __init__(self) -> None:
-        self._fields: list[Header] = []
-        self._known: dict[tuple[int, bytes], bytes] = {}
-
-    def first(self, status: int, content_type: bytes, fields: list[Header]) -> bytes:
-        """Up to the value of X-Request-ID; ``fields`` are uvicorn's, a new list each second."""
-        if fields is not self._fields:
-            self._fields = fields
-            self._known.clear()
-        found = self._known.get((status, content_type))
-        if found is None:
-            parts = [STATUS_LINE[status]]
-            for name, value in (*fields, (b"content-type", content_type)):
-                parts += (name, b": ", value, b"\r\n")
-            found = self._known[status, content_type] = b"".join((*parts, b"x-request-id: "))
-        return found
-
-
-_lines = _Lines()
 
 
 class FrontProtocol(HttpToolsProtocol):
@@ -139,7 +114,7 @@ class FrontProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         parts: list[Buffer] = [
-            _lines.first(status, content_type, self.server_state.default_headers),
+            LINES.first(status, content_type, self.server_state.default_headers),
             call.id,
             b"\r\ncontent-length: %d\r\n" % len(body),
         ]
@@ -193,7 +168,7 @@ class FrontProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > self.max_connections:
-            self._fail(503, "too_many_connections", "Too many connections are open. Try again in a moment.")
+            self._fail(heads.too_many_connections())
         else:
             self._head_timer = self.loop.call_later(HEAD_TIMEOUT, self._late)
 
@@ -229,12 +204,12 @@ class FrontProtocol(HttpToolsProtocol):
             return
         except httptools.HttpParserError:
             if not self._deaf:
-                self._fail(400, "malformed_request", "This is not a valid HTTP request.")
+                self._fail(heads.malformed(data, first=self.cycle is None))
             return
         if self._in_head:
             self._head_size += len(data)
             if self._head_size > MAX_HEAD:
-                self._fail(431, "head_too_large", f"The request's head is larger than {MAX_HEAD} bytes.")
+                self._fail(heads.head_too_large())
             elif self._head_timer is None:
                 self._head_timer = self.loop.call_later(HEAD_TIMEOUT, self._late)
 
@@ -311,24 +286,10 @@ class FrontProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._stop_head_timer()
         headers = self.headers
-        if len(self.url) > MAX_TARGET:
-            self._stop_parsing(414, "target_too_long", f"The request's target is longer than {MAX_TARGET} bytes.")
-        if len(headers) > MAX_FIELDS or sum([len(name) + len(value) for name, value in headers]) > MAX_HEAD:
-            self._stop_parsing(
-                431, "head_too_large", f"The request's head has more than {MAX_FIELDS} fields or {MAX_HEAD} bytes."
-            )
-        if self.parser.should_upgrade() and any(
-            name == b"transfer-encoding" or (name == b"content-length" and value != b"0") for name, value in headers
-        ):
-            # The parser takes the body for the other protocol's first bytes.
-            self._stop_parsing(
-                400, "upgrade_with_body", "A request with a body cannot ask for an upgrade. Send it without 'Upgrade'."
-            )
-        coding = next((value for name, value in headers if name == b"transfer-encoding"), b"chunked")
-        if coding.strip().lower() != b"chunked":
-            self._stop_parsing(
-                501, "unsupported_transfer_coding", "Of transfer codings only 'chunked' is understood here."
-            )
+        wrong = heads.wrong_with(self.url, headers, upgrades=self.parser.should_upgrade())
+        if wrong is not None:
+            self._fail(wrong)
+            raise _Stop
         waits = self.cycle is not None and not self.cycle.response_complete
         if waits or not self._begin_directly():
             self._begin_scope()
@@ -400,7 +361,7 @@ class FrontProtocol(HttpToolsProtocol):
     def _late(self) -> None:
         self._head_timer = None
         if self._in_head:
-            self._fail(408, "head_timeout", f"The request's head did not arrive within {HEAD_TIMEOUT:g} s.")
+            self._fail(Refusal(408, "head_timeout", f"The request's head did not arrive within {HEAD_TIMEOUT:g} s."))
         else:
             self.transport.close()
 
@@ -409,11 +370,7 @@ class FrontProtocol(HttpToolsProtocol):
             self._head_timer.cancel()
             self._head_timer = None
 
-    def _stop_parsing(self, status: int, code: str, detail: str) -> None:
-        self._fail(status, code, detail)
-        raise _Stop
-
-    def _fail(self, status: int, code: str, detail: str) -> None:
+    def _fail(self, refusal: Refusal) -> None:
         """Hear no more from this connection: end what is being answered, else answer this, and close."""
         self._deaf = True
         self.pipeline.clear()
@@ -428,18 +385,13 @@ class FrontProtocol(HttpToolsProtocol):
                 return
             # It is this very request's body that has gone wrong.
             if isinstance(cycle, Call):
-                cycle.gone(status)
+                cycle.gone(refusal.status)
             cycle.disconnected = True
             cycle.message_event.set()
             if cycle.response_started:
                 self.transport.abort()
                 return
-        request_id = new_request_id()
-        body = problem_body(Refusal(status, code, detail), "", request_id.decode())
-        self.transport.write(
-            b"%scontent-type: %s\r\ncontent-length: %d\r\nx-request-id: %s\r\nconnection: close\r\n\r\n%s"
-            % (STATUS_LINE[status], PROBLEM_TYPE, len(body), request_id, body)
-        )
+        self.transport.write(last_answer(refusal, self.server_state.default_headers))
         self.transport.close()
 
 

@@ -12,7 +12,6 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
 from typing import Any, Final
 
 import aiohttp
@@ -21,7 +20,9 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from modelyard.gateway.access import Access
-from modelyard.gateway.exchange import CLIENT_GONE, ClientGone, Exchange
+from modelyard.gateway.browsers import cookies_for_others, from_others
+from modelyard.gateway.exchange import ClientGone, Exchange
+from modelyard.gateway.outcomes import Counted
 from modelyard.gateway.problems import BodyLimit, Header, Refusal, instance_lost, retry_after
 from modelyard.gateway.served import Endpoint, ServedModel, Wanted
 
@@ -152,16 +153,9 @@ class Proxy:
         The route's ``request_timeout`` bounds the time to the answer's head, then each silence in its body.
         A ``probe`` is none of the requests that keep a model awake.
         """
-        try:
+        with Counted(model, exchange.began) as counted:
             status = await self._ask_instance(exchange, model, wanted, path, probe)
-        except Refusal as refusal:
-            model.refuse(refusal)
-            raise
-        except ClientGone:
-            model.stats.count(CLIENT_GONE)
-            raise
-        model.stats.count(status)
-        model.stats.observe(monotonic() - exchange.began)
+        counted.answered(status)
 
     async def _ask_instance(
         self, exchange: Exchange, model: ServedModel, wanted: Wanted, path: str, probe: bool
@@ -234,11 +228,16 @@ def _session(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
 
 def _request_headers(exchange: Exchange, withhold: Access | None = None) -> CIMultiDict[str]:
     """The head to pass on. What ``withhold`` takes for its own (the administrator's token, keys, tokens) is for this
-    door only, never for what stands behind it: no field that carries it is among them."""
+    door only, never for what stands behind it: no field that carries it is among them, nor a session's cookie."""
     dropped = _REPLACED | _named_by(exchange.headers.get(b"connection"))
     headers: CIMultiDict[str] = CIMultiDict()
     for name, value in exchange.scope["headers"]:
-        is_secret = withhold is not None and name == b"authorization" and withhold.is_ours(value)
+        is_secret = False
+        if withhold is not None and name == b"authorization":
+            is_secret = withhold.is_ours(value)
+        elif withhold is not None and name == b"cookie":
+            value = cookies_for_others(value)
+            is_secret = not value
         if name not in dropped and not is_secret:
             headers.add(name.decode("latin-1"), value.decode("utf-8", "replace"))
     length = exchange.headers.get(b"content-length")
@@ -263,7 +262,8 @@ def _named_by(connection: bytes | None) -> frozenset[bytes]:
 
 
 async def _return(exchange: Exchange, response: aiohttp.ClientResponse, idle: float | None) -> None:
-    """Send ``response`` on as it comes. Once its head is out a failure can only break the connection."""
+    """Send ``response`` on as it comes; with ``idle`` it is that of a server that a user brought. Once its head is out
+    a failure can only break the connection."""
     raw = response.raw_headers
     dropped = _NOT_RETURNED | _named_by(next((v for n, v in raw if n.lower() == b"connection"), None))
     if response.status in (204, 304):
@@ -271,6 +271,8 @@ async def _return(exchange: Exchange, response: aiohttp.ClientResponse, idle: fl
     # What is said here already is not said twice.
     dropped |= {name for name, _ in exchange.fields}
     headers: list[Header] = [(n, v) for n, v in raw if n.lower() not in dropped]
+    if idle is not None:
+        headers = from_others(headers)
     headers.append((b"x-request-id", exchange.id))
     if exchange.has_body and not exchange.received:
         exchange.connection.hold()

@@ -12,7 +12,7 @@ import msgspec
 
 from modelyard.domain.names import DEFAULT_NAMESPACE, is_name
 from modelyard.domain.rates import Rate
-from modelyard.domain.states import State
+from modelyard.domain.states import SHUT_DOWN, State
 from modelyard.gateway.problems import Refusal, retry_after
 
 # The states in which nothing is served, whatever instances are still there.
@@ -35,6 +35,11 @@ _ADVICE: Final = {
     State.IDLE: "Start it with 'modelyard start {model}'.",
     State.ERROR: "'modelyard status {model}' and 'modelyard logs {model}' say why.",
 }
+# Of a model that the window of a policy keeps stopped, until the time that its message says.
+_SHUT_DOWN: Final = (
+    "Until then a start is refused, unless an administrator overrides the policy ('modelyard policy override {model} "
+    "…'); afterwards start it with 'modelyard start {model}'."
+)
 # Of an idle model whose requests wait for it; what is told so is a probe, or came when it might not wait.
 _WAKES: Final = "It wakes with the next request."
 # Where waiting a moment helps; a stopped model stays stopped until somebody starts it.
@@ -165,7 +170,9 @@ class NotServing(Refusal):
 
     def __init__(self, route: Route, *, reason: bool = True) -> None:
         wakes = route.state is State.IDLE and route.wakes
-        advice = _WAKES if wakes else _ADVICE[route.state].format(model=route.argument)
+        shut = reason and route.state in (State.STOPPED, State.STOPPING) and SHUT_DOWN in route.message
+        advice = _WAKES if wakes else _SHUT_DOWN if shut else _ADVICE[route.state]
+        advice = advice.format(model=route.argument)
         message = f" ({route.message.rstrip('.')})" if reason and route.message else ""
         passing = route.state in _PASSING
         super().__init__(

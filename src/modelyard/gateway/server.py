@@ -23,12 +23,15 @@ import uvloop
 from pydantic import ValidationError
 
 from modelyard.access.callers import Callers
-from modelyard.access.configuring import members_of, tokens_of
+from modelyard.access.configuring import members_of, sessions_of, tokens_of
+from modelyard.access.secrets import box_of
 from modelyard.gateway.access import Access, Uses
 from modelyard.gateway.app import GatewayApp
+from modelyard.gateway.browsers import Browsers
 from modelyard.gateway.channel import ChannelServer
 from modelyard.gateway.cors import VARY
 from modelyard.gateway.direct import Direct
+from modelyard.gateway.doorway import Doorway
 from modelyard.gateway.metrics import GatewayMetrics
 from modelyard.gateway.problems import stopping
 from modelyard.gateway.protocol import FrontProtocol
@@ -39,7 +42,7 @@ from modelyard.settings import Settings
 from modelyard.tasks import spawn, stop
 
 if TYPE_CHECKING:
-    from modelyard.gateway.grpc import Listening
+    from modelyard.gateway.grpc_server import Listening
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +52,8 @@ _GRACE: Final = 5
 # Seconds for which an idle connection is kept; longer than common proxies keep theirs (60 s).
 _KEEP_ALIVE: Final = 75
 _BACKLOG: Final = 2048
+# Of the connections that there may be, one in so many may be at its TLS handshake.
+_ENTERING_SHARE: Final = 4
 # Files that are not callers' connections: sockets to workers and to the control process, logs, libraries.
 _RESERVED_FILES: Final = 512
 
@@ -58,13 +63,21 @@ class CannotStart(Exception):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server with our signal handling and a word when it is ready."""
+    """uvicorn's server with our signal handling, a door of our own for TLS, and a word when it is ready."""
 
-    def __init__(self, config: uvicorn.Config, ready_file: Path, app: GatewayApp, grpc: Listening | None) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        ready_file: Path,
+        app: GatewayApp,
+        grpc: Listening | None,
+        certificate: Certificate | None,
+    ) -> None:
         super().__init__(config)
         self._ready_file = ready_file
         self._app = app
         self._grpc = grpc
+        self._certificate = certificate
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -93,8 +106,15 @@ class _Server(uvicorn.Server):
         await asyncio.sleep(0)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
         assert sockets is not None
+        if self._certificate is None:
+            await super().startup(sockets)
+        else:
+            door = self._doorway(sockets[0], self._certificate.context)
+            door.listen(_BACKLOG)
+            # It closes and is waited for as asyncio's are, and nothing else is asked of it.
+            self.servers = [door]  # type: ignore[list-item]
+            self.started = True
         host, port, *_ = sockets[0].getsockname()
         _write_atomically(
             self._ready_file,
@@ -105,6 +125,16 @@ class _Server(uvicorn.Server):
         log.info("serving on %s port %d", host, port)
         if self._grpc is not None:
             log.info("serving gRPC on %s port %d", host, self._grpc.port)
+
+    def _doorway(self, listener: socket.socket, context: ssl.SSLContext) -> Doorway:
+        state = self.server_state
+        return Doorway(
+            listener,
+            context,
+            lambda: FrontProtocol(config=self.config, server_state=state, app_state={}),
+            lambda: state.default_headers,
+            FrontProtocol.max_connections // _ENTERING_SHARE,
+        )
 
 
 def main() -> int:
@@ -151,7 +181,9 @@ async def serve(settings: Settings) -> None:
         raise CannotStart(f"the home cannot be used: {error}") from error
     proxy = Proxy(settings.control_socket, settings.max_body, access)
     metrics = GatewayMetrics(lambda: routes)
-    app = GatewayApp(routes, access, proxy, metrics, settings.origins)
+    box = box_of(settings.secrets_file, settings.secrets_key)
+    browsers = Browsers(sessions_of(settings, box), settings.public_url)
+    app = GatewayApp(routes, access, proxy, metrics, browsers, settings.origins)
     FrontProtocol.direct = Direct(routes, access, metrics, cors=bool(settings.origins))
     FrontProtocol.max_connections = max(_raise_file_limit() - _RESERVED_FILES, 64)
     config = uvicorn.Config(
@@ -168,13 +200,12 @@ async def serve(settings: Settings) -> None:
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_GRACE,
         headers=_headers(settings),
-        ssl_context_factory=None if certificate is None else lambda *_: certificate.context,
     )
     renewal = None if certificate is None else spawn(certificate.watch(), "watch the certificate")
     try:
         host = str(listener.getsockname()[0])
         grpc = await _listen_grpc(settings, host, app, routes, access, proxy, metrics, certificate)
-        await _Server(config, settings.run_dir / "gateway.json", app, grpc).serve([listener])
+        await _Server(config, settings.run_dir / "gateway.json", app, grpc, certificate).serve([listener])
     finally:
         channel.close()
         await stop(renewal)
@@ -195,7 +226,7 @@ async def _listen_grpc(
     if settings.grpc_port is None:
         return None
     try:
-        from modelyard.gateway import grpc
+        from modelyard.gateway import grpc, grpc_server
     except ImportError as error:
         raise CannotStart(
             f"MODELYARD_GRPC_PORT is set, but gRPC is not installed ({error}): pip install 'modelyard[grpc]', or leave "
@@ -203,8 +234,8 @@ async def _listen_grpc(
         ) from error
     service = grpc.InferenceService(routes, access, proxy, metrics, lambda: app.closing)
     try:
-        return await grpc.listen(service, host, settings.grpc_port, settings.grpc_max_message, certificate)
-    except grpc.CannotListen as error:
+        return await grpc_server.listen(service, host, settings.grpc_port, settings.grpc_max_message, certificate)
+    except grpc_server.CannotListen as error:
         raise CannotStart(
             f"cannot serve gRPC on {host} port {settings.grpc_port}: another program has it, or it is not for this "
             "user. Choose another with MODELYARD_GRPC_PORT."

@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator, Callable
 from time import monotonic
 from typing import Final
 
-from modelyard.gateway.exchange import CLIENT_GONE, ClientGone, Exchange
+from modelyard.gateway.exchange import Exchange
 from modelyard.gateway.inference import ask, reading
-from modelyard.gateway.problems import Refusal
+from modelyard.gateway.outcomes import Counted
 from modelyard.gateway.served import ServedModel, Wanted
 from modelyard.runtime.calls import GENERATE
 from modelyard.runtime.frames import Buffer, Head, pack
@@ -74,16 +74,9 @@ async def stream(exchange: Exchange, model: ServedModel, wanted: Wanted) -> None
 
     The route's ``request_timeout`` bounds the time to the first piece, then each silence.
     """
-    try:
+    with Counted(model, exchange.began) as counted:
         status = await _stream(exchange, model, wanted)
-    except Refusal as refusal:
-        model.refuse(refusal)
-        raise
-    except ClientGone:
-        model.stats.count(CLIENT_GONE)
-        raise
-    model.stats.count(status)
-    model.stats.observe(monotonic() - exchange.began)
+    counted.answered(status)
 
 
 async def _stream(exchange: Exchange, model: ServedModel, wanted: Wanted) -> int:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from modelyard.loadtest.connection import Connection
+from modelyard.loadtest.plan import Plan
 
 
 class Target(NamedTuple):
@@ -49,8 +50,20 @@ def post(to: Target, path: str, headers: Mapping[str, str], body: bytes) -> byte
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
 
 
-async def ask(to: Target, request: bytes, timeout: float) -> Answer:
-    """Send one request and give what is answered: all of the body that came with the first packet.
+def trust(plan: Plan) -> ssl.SSLContext | None:
+    """Whom to believe that it is there; None: without TLS."""
+    if not plan.tls:
+        return None
+    context = ssl.create_default_context(cafile=plan.ca_file or None)
+    context.check_hostname = not plan.any_name
+    if plan.ca_file:
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
+
+
+async def ask(to: Target, request: bytes, timeout: float, context: ssl.SSLContext | None = None) -> Answer:
+    """Send one request and give what is answered: all of the body that came with the first packet. ``context`` as of
+    :func:`trust`.
 
     Raises:
         ConnectionError: the connection broke, or what came was not HTTP.
@@ -58,7 +71,6 @@ async def ask(to: Target, request: bytes, timeout: float) -> Answer:
         TimeoutError: no answer within ``timeout`` seconds.
     """
     one = _One()
-    context = ssl.create_default_context() if to.tls else None
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(timeout):
         await loop.create_connection(lambda: one.connection, to.host, to.port, ssl=context)

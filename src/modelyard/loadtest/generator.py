@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import ssl
 import time
 from abc import ABC, abstractmethod
 from collections import deque
@@ -19,6 +18,7 @@ from contextlib import suppress
 from itertools import cycle
 from typing import Final
 
+from modelyard.loadtest.asking import trust
 from modelyard.loadtest.clock import Timer
 from modelyard.loadtest.connection import Connection
 from modelyard.loadtest.histogram import Histogram
@@ -47,7 +47,7 @@ class Generator(ABC):
         self._plan = plan
         self._tell = tell
         self._timeout = int(plan.timeout * _SECOND)
-        self._context = ssl.create_default_context() if plan.tls else None
+        self._context = trust(plan)
         self._requests = cycle(plan.requests)
         self._connections: list[Connection] = []
         self._reconnecting: set[asyncio.Task[None]] = set()

@@ -21,11 +21,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """``requests``: whole HTTP requests, sent in turns. ``connections``: how many are open; each carries one request
     at a time. ``rate``: requests a second that are sent whether or not earlier ones are answered (open loop, ``offset``
     seconds after the others' first); None: a connection sends its next one when its last is answered (closed loop).
+    ``ca_file``: certificates to trust instead of the system's authorities, ``any_name``: whatever names they are for.
     Times in seconds; ``warm_up`` comes before ``duration`` and is not counted; ``timeout`` is for one request."""
 
     host: str
     port: int
     tls: bool = False
+    ca_file: str = ""
+    any_name: bool = False
     requests: tuple[bytes, ...]
     connections: int
     rate: float | None = None

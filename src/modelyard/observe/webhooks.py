@@ -4,6 +4,7 @@ receiver does within ten seconds. Of an answer only its status is looked at."""
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -36,6 +37,8 @@ class WebhookSender:
         if self._client is None:
             # Certificates are read from files: not on the loop.
             context = await asyncio.to_thread(ssl.create_default_context)
+            # It would log whole URLs, which may be all that a receiver asks to know.
+            logging.getLogger("httpx2").setLevel(logging.WARNING)
             # No proxies: what one of them connects to nobody could look at.
             self._client = httpx2.AsyncClient(
                 trust_env=False, follow_redirects=False, verify=context, timeout=self._patience,
@@ -52,7 +55,7 @@ class WebhookSender:
         except (TimeoutError, httpx2.TimeoutException):
             return Attempt(error=f"no answer within {self._patience:g} seconds")
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-            return Attempt(error=f"not reached: {type(error).__name__}: {error}"[:300])
+            return Attempt(error=f"not reached: {type(error).__name__}: {_said(error, url)}"[:300])
         status = answer.status_code
         if 300 <= status < 400:
             return Attempt(status=status, error="it answered with a redirect, which is not followed")
@@ -79,6 +82,12 @@ def refusal(host: str) -> str:
         f"nothing is sent to {host}, which is this machine or link-local; its administrator can name it in "
         "MODELYARD_WEBHOOK_HOSTS"
     )
+
+
+def _said(error: Exception, url: str) -> str:
+    """Its words, if they tell nothing of the URL's path."""
+    parts, said = urlsplit(url), str(error)
+    return "" if any(len(part) > 1 and part in said for part in (parts.path, parts.query)) else said
 
 
 def _seconds(text: str) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +20,7 @@ from modelyard.store import namespaces, news
 from modelyard.store.codec import encode
 from modelyard.store.database import Database
 from modelyard.store.dialects import insert_new
+from modelyard.store.recording import note_fields
 from modelyard.store.tables import api_keys, members
 
 _MEMBERS: Final = sa.select(members).order_by(members.c.namespace, members.c.kind, members.c.value)
@@ -53,10 +54,12 @@ class SqlAccess(AccessStore):
             _hold(connection, membership.member.namespace)
             values = _member_values(membership)
             key = "namespace", "kind", "value"
+            before = _said_of(connection, membership.member)
             new = connection.execute(insert_new(connection, members, *key), values).first() is not None
             if not new:
                 changed = {name: value for name, value in values.items() if name not in key}
                 connection.execute(sa.update(members).where(_same(membership.member)).values(changed))
+            note_fields(connection, before, _said_of(connection, membership.member))
             self._announce(connection)
             return new
 
@@ -64,6 +67,7 @@ class SqlAccess(AccessStore):
 
     async def remove_member(self, member: Member) -> bool:
         def write(connection: sa.Connection) -> bool:
+            note_fields(connection, _said_of(connection, member), {})
             found = connection.execute(sa.delete(members).where(_same(member))).rowcount
             self._announce(connection)
             return bool(found)
@@ -85,6 +89,7 @@ class SqlAccess(AccessStore):
             if connection.execute(sa.select(api_keys.c.id).where(same, _IN_USE)).first() is not None:
                 raise _name_taken(key)
             connection.execute(sa.insert(api_keys), {"id": key.id, **_key_values(key)})
+            note_fields(connection, {}, {"id": key.id, **_shown(key)})
             self._announce(connection)
 
         try:
@@ -102,6 +107,7 @@ class SqlAccess(AccessStore):
             if after != before:
                 statement = sa.update(api_keys).where(api_keys.c.id == key_id)
                 connection.execute(statement.values(_key_values(after)))
+                note_fields(connection, _shown(before), _shown(after), key=before.name)
                 self._announce(connection)
             return after
 
@@ -111,6 +117,17 @@ class SqlAccess(AccessStore):
         later = api_keys.c.last_used_at.is_(None) | (api_keys.c.last_used_at < at)
         statement = sa.update(api_keys).where(api_keys.c.id == key_id, later).values(last_used_at=at)
         await self._database.write(lambda c: c.execute(statement).rowcount)
+
+    async def purge(self, kept: timedelta, now: datetime) -> int:
+        ended = (api_keys.c.revoked_at <= now - kept) | (api_keys.c.expires_at <= now - kept)
+
+        def write(connection: sa.Connection) -> int:
+            found = connection.execute(sa.delete(api_keys).where(ended)).rowcount
+            if found:
+                self._announce(connection)
+            return found
+
+        return await self._database.write(write)
 
     async def snapshot(self) -> Snapshot:
         # Statements of their own: what is changed between them is told of afterwards.
@@ -153,6 +170,27 @@ def _same(member: Member) -> sa.ColumnElement[bool]:
     return sa.and_(
         members.c.namespace == member.namespace, members.c.kind == str(member.kind), members.c.value == member.value
     )
+
+
+def _said_of(connection: sa.Connection, member: Member) -> dict[str, Any]:
+    """What the record says of a member, as it is now; nothing where there is none."""
+    row = connection.execute(sa.select(members.c.role, members.c.models).where(_same(member))).first()
+    return {} if row is None else {"role": row.role, "models": _names(row.models)}
+
+
+def _shown(key: ApiKey) -> dict[str, Any]:
+    """What the record says of a key; of its secret, that it is another one."""
+    return {
+        "name": key.name,
+        "secret": key.digest,
+        "role": str(key.role),
+        "models": key.models,
+        "groups": key.groups,
+        "rate": key.rate,
+        "expires_at": key.expires_at,
+        "revoked_at": key.revoked_at,
+        "previous_until": key.previous_until,
+    }
 
 
 def _member_values(membership: Membership) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from modelyard.domain.webhooks import Delivery, Webhook
 from modelyard.store import deliveries as outbox
 from modelyard.store import namespaces as spaces
 from modelyard.store import sites
-from modelyard.store.codec import decode_alert_rule, encode
+from modelyard.store.codec import decode_alert_rule, decode_texts, encode
 from modelyard.store.database import Database
 from modelyard.store.pages import check_page_size, page, read_token
 from modelyard.store.tables import alert_cursors, alert_rules, alert_silences, alerts
@@ -33,7 +33,7 @@ from modelyard.store.tables import alert_cursors, alert_rules, alert_silences, a
 _KEPT: Final = timedelta(days=30)
 _ALERT_FIELDS: Final = (
     "fingerprint", "rule", "kind", "severity", "namespace", "model", "model_uid", "state", "starts_at", "bad_at",
-    "ends_at", "value", "threshold", "message", "notified",
+    "ends_at", "value", "threshold", "message", "notified", "told",
 )  # fmt: skip
 # As a literal, as in the partial index.
 _FIRING: Final = alerts.c.state == sa.literal("firing", literal_execute=True)
@@ -213,7 +213,7 @@ def _record(connection: sa.Connection, site: str, recorded: Recorded, fence: Fen
     if fence is not None:
         sites.check(connection, fence)
     for alert in recorded.alerts:
-        values = {name: getattr(alert, name) for name in _ALERT_FIELDS} | {"site": site}
+        values = {name: getattr(alert, name) for name in _ALERT_FIELDS} | {"site": site, "told": encode(alert.told)}
         # Those whose end is written first make room for the next of the same fingerprint.
         if not connection.execute(sa.update(alerts).where(alerts.c.id == alert.id).values(values)).rowcount:
             connection.execute(sa.insert(alerts), {"id": alert.id, **values})
@@ -227,6 +227,7 @@ def _record(connection: sa.Connection, site: str, recorded: Recorded, fence: Fen
 def _alert(row: Any) -> Alert:
     values = {name: getattr(row, name) for name in _ALERT_FIELDS}
     values |= {"kind": AlertKind(row.kind), "severity": Severity(row.severity), "state": AlertState(row.state)}
+    values["told"] = decode_texts(row.told)
     return Alert(id=row.id, **values)
 
 

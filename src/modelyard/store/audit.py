@@ -104,9 +104,9 @@ class SqlAudit(AuditLog):
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def record(self, record: Record) -> None:
+    async def record(self, *records: Record) -> None:
         with attempts.aside():
-            await self._database.write(lambda c: write(c, [record]))
+            await self._database.write(lambda c: write(c, records))
 
     async def get(self, number: int) -> AuditEntry | None:
         row = await self._database.look(lambda c: c.execute(_ONE, {"of_number": number}).first())

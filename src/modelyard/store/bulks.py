@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -16,11 +16,13 @@ from modelyard.domain.bulk import Bulk, Counts, Item, ItemState
 from modelyard.domain.errors import Refused, VersionConflict
 from modelyard.domain.model import ModelRef
 from modelyard.domain.operations import Operation, OperationKind
+from modelyard.domain.recording import refused_of_many
 from modelyard.domain.states import State
 from modelyard.store import operations
 from modelyard.store.codec import decode_bulk_order, decode_mapping, encode
 from modelyard.store.database import Database
 from modelyard.store.idempotency import remember
+from modelyard.store.recording import note_refusal
 from modelyard.store.sight import narrowed
 from modelyard.store.tables import bulk_items as rows
 from modelyard.store.tables import bulks, models
@@ -42,6 +44,7 @@ _ITEMS: Final = (
     .order_by(rows.c.position)
 )
 _ALL: Final = _ITEMS.where(_OF)
+_ONE: Final = _ITEMS.where(_AT)
 _WAITING: Final = _ITEMS.where(_OF, _WAITS).limit(sa.bindparam("most"))
 _STUCK: Final = _ITEMS.where(_OF, rows.c.state == str(ItemState.RUNNING), rows.c.operation_id.is_(None))
 _QUEUED: Final = (
@@ -121,7 +124,7 @@ class SqlBulks(BulkStore):
         return await self._database.write(lambda c: _begin(c, place, operation_id, message))
 
     async def settle(self, place: Place, state: ItemState, code: str, message: str) -> None:
-        await self._database.write(lambda c: c.execute(_SETTLE, _key(place) | _end(state, code, message)))
+        await self._database.write(lambda c: _settle(c, place, _end(state, code, message)))
 
     async def end_waiting(
         self, operation_id: str, state: ItemState, code: str, message: str, *, cancelled_by: str = ""
@@ -188,6 +191,13 @@ def _key(place: Place) -> dict[str, Any]:
 
 def _begin(connection: sa.Connection, place: Place, operation_id: str | None, message: str = "") -> bool:
     return connection.execute(_BEGIN, _key(place) | {"by": operation_id, "why": message}).rowcount == 1
+
+
+def _settle(connection: sa.Connection, place: Place, end: dict[str, Any]) -> None:
+    ended = connection.execute(_SETTLE, _key(place) | end).rowcount
+    if ended and end["as_state"] is ItemState.FAILED and (bulk := _first(connection, place.bulk)) is not None:
+        (item,) = _items(connection, _ONE, place.bulk, at=place.position)
+        note_refusal(connection, refused_of_many(bulk, item, datetime.now(UTC)))
 
 
 def _add(connection: sa.Connection, bulk: Bulk, items: Sequence[Item], idempotency: Idempotency | None) -> None:

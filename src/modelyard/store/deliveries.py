@@ -13,7 +13,7 @@ from modelyard.control.alert_ports import DeliveryQuery
 from modelyard.control.ports import Page
 from modelyard.domain.alerts import INSTALLATION
 from modelyard.domain.errors import EtagMismatch, NotFound, Refused, VersionConflict
-from modelyard.domain.webhooks import Delivery, DeliveryEvent, DeliveryState, Webhook
+from modelyard.domain.webhooks import GIVE_UP_AFTER, Delivery, DeliveryEvent, DeliveryState, Webhook
 from modelyard.store import namespaces as spaces
 from modelyard.store.codec import decode_alert, decode_webhook, encode
 from modelyard.store.pages import check_page_size, page, read_token
@@ -21,6 +21,9 @@ from modelyard.store.tables import deliveries, webhooks
 
 _KEPT: Final = timedelta(days=7)
 _DEAD_KEPT: Final = timedelta(days=30)
+# Whoever sends gives up before that.
+_SURELY: Final = timedelta(hours=2)
+_LEFT: Final = "nobody was there to send it: its webhook, or the site that was to send it, is gone"
 _OF: Final = (webhooks.c.namespace == sa.bindparam("in_namespace")) & (webhooks.c.name == sa.bindparam("named"))
 # As a literal, as in the partial indexes.
 _PENDING: Final = deliveries.c.state == sa.literal("pending", literal_execute=True)
@@ -163,12 +166,15 @@ def drop(connection: sa.Connection, namespace: str, delivery_id: str) -> None:
 
 
 def tidy(connection: sa.Connection, now: datetime) -> int:
-    """Forget what was delivered a week ago, and what was given up 30 days ago; how many."""
+    """Forget what was delivered a week ago and what was given up 30 days ago, and give up what nobody was there to
+    send: its webhook, or its site, is gone. How many."""
+    left = sa.update(deliveries).where(_PENDING, deliveries.c.since < now - GIVE_UP_AFTER - _SURELY)
+    given_up = connection.execute(left.values(state=DeliveryState.DEAD, error=_LEFT)).rowcount
     old = sa.or_(
         sa.and_(deliveries.c.state == DeliveryState.DELIVERED, deliveries.c.created_at < now - _KEPT),
         sa.and_(deliveries.c.state == DeliveryState.DEAD, deliveries.c.created_at < now - _DEAD_KEPT),
     )
-    return connection.execute(sa.delete(deliveries).where(old)).rowcount
+    return given_up + connection.execute(sa.delete(deliveries).where(old)).rowcount
 
 
 def _values(delivery: Delivery) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 
 import sqlalchemy as sa
 
+from modelyard.control import attempts
 from modelyard.control.ports import Idempotency
 from modelyard.domain.errors import IdempotencyMismatch, VersionConflict
 from modelyard.domain.operations import Operation
@@ -37,7 +38,10 @@ def recall(connection: sa.Connection, idempotency: Idempotency) -> Operation | N
 def find(connection: sa.Connection, idempotency: Idempotency) -> str | None:
     """The id of what the key led to. Raises IdempotencyMismatch."""
     row = _find(connection, idempotency)
-    return None if row is None else str(row.operation_id)
+    if row is None:
+        return None
+    attempts.repeated()
+    return str(row.operation_id)
 
 
 def remember(connection: sa.Connection, idempotency: Idempotency, made: Made) -> None:
@@ -68,7 +72,7 @@ def tidy(connection: sa.Connection, now: datetime) -> int:
 def _find(connection: sa.Connection, idempotency: Idempotency) -> Any | None:
     key = (keys.c.scope == idempotency.scope) & (keys.c.key == idempotency.key)
     row = connection.execute(sa.select(keys.c.fingerprint, keys.c.operation_id).where(key)).first()
-    if row is not None and row.fingerprint != idempotency.fingerprint:
+    if row is not None and not idempotency.may_be(row.fingerprint):
         raise IdempotencyMismatch(
             "This Idempotency-Key came with another request before. Use a new key for a new request."
         )

@@ -114,6 +114,8 @@ def _filtered(query: ModelQuery) -> sa.Select[Any]:
     statement = narrowed(_SELECT, query.sight, models.c.namespace, models.c.name, models.c.uid)
     if query.namespace is not None:
         statement = statement.where(models.c.namespace == query.namespace)
+    if query.uids is not None:
+        statement = statement.where(models.c.uid.in_(query.uids))
     if query.states:
         statement = statement.where(models.c.state.in_([str(state) for state in query.states]))
     if query.engine is not None:

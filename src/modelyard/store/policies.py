@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from modelyard.control.policy_ports import PolicyStore
 from modelyard.domain.commands import Asked, event_of
 from modelyard.domain.errors import EtagMismatch, NotFound, Refused
+from modelyard.domain.etags import first_version
 from modelyard.domain.model import Event, Model
 from modelyard.domain.policies import INSTALLATION, Mark, MarkKind, Mode, Override, Policy, Rules, Selector
 from modelyard.store import events, namespaces
@@ -121,7 +122,7 @@ def _put(connection: sa.Connection, policy: Policy, if_match: int | None, asked:
         _refuse_same_name(connection, policy)
     written = replace(
         policy,
-        version=1 if before is None else before.version + 1,
+        version=first_version(asked.at) if before is None else before.version + 1,
         created_at=asked.at if before is None else before.created_at,
         changed_at=asked.at,
         changed_by=asked.actor,
@@ -140,7 +141,7 @@ def _put(connection: sa.Connection, policy: Policy, if_match: int | None, asked:
     else:
         key = {"of_scope": written.namespace, "named": written.name}
         connection.execute(sa.update(policies).where(_IS).values(values), key)
-    words = "is set" if before is None else f"is changed (version {written.version})"
+    words = "is set" if before is None else "is changed"
     message = f"Policy {written.name} of {written.scope} {words}: {', '.join(written.rules.named)}, {written.mode}."
     data = {"policy": written.name, "version": written.version, "mode": str(written.mode)}
     events.append(connection, [_event(written, "PolicySet", asked, message, data)])
@@ -278,15 +279,10 @@ def _policy(row: Any) -> Policy:
 
 
 def _override(row: Any) -> Override:
+    uid, scope, policy, reason, by, created_at, expires_at = row
     return Override(
-        policy=row.policy,
-        scope=row.scope,
-        model_uid=row.model_uid,
-        reason=row.reason,
-        by=row.created_by,
-        created_at=row.created_at,
-        expires_at=row.expires_at,
-    )
+        policy=policy, scope=scope, model_uid=uid, reason=reason, by=by, created_at=created_at, expires_at=expires_at
+    )  # fmt: skip
 
 
 def _mark_of(row: Any) -> Mark:

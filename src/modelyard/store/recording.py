@@ -32,6 +32,12 @@ class Notes:
         self.changes: list[Change] = []
         self.events: list[Event] = []
         self.fields: dict[str, Any] = {}
+        self.about: dict[str, str] = {}
+        self.refusals: list[Record] = []
+
+    @property
+    def any(self) -> bool:
+        return bool(self.changes or self.events or self.fields)
 
 
 def note_change(connection: sa.Connection, change: Change) -> None:
@@ -46,11 +52,18 @@ def note_events(connection: sa.Connection, events: Sequence[Event]) -> None:
         notes.events += events
 
 
-def note_fields(connection: sa.Connection, before: object, after: object) -> None:
+def note_fields(connection: sa.Connection, before: object, after: object, **about: str) -> None:
     """The fields in which what was changed differs, dataclasses or mappings: each goes on record by its path, as far as
-    it is no secret."""
+    it is no secret. ``about``: what else says what it is."""
     if (notes := connection.info.get(_NOTES)) is not None:
         notes.fields |= fields_of("", before, after)
+        notes.about |= about
+
+
+def note_refusal(connection: sa.Connection, record: Record) -> None:
+    """What was not done for somebody who no longer waits for an answer."""
+    if (notes := connection.info.get(_NOTES)) is not None:
+        notes.refusals.append(record)
 
 
 class Recording(Generic[T]):
@@ -65,17 +78,19 @@ class Recording(Generic[T]):
 
     def run(self, connection: sa.Connection) -> T:
         """Do the work. What it raises leaves no records."""
-        notes = connection.info[_NOTES] = Notes()
+        # At hand: a connection whose write is cancelled in its middle no longer gives it out.
+        info = connection.info
+        notes = info[_NOTES] = Notes()
         try:
             result = self._work(connection)
         finally:
-            connection.info.pop(_NOTES, None)
+            info.pop(_NOTES, None)
         if self._attempt is not None:
             # A query that found nothing to do says so: False, or no rows.
-            idle = isinstance(result, int) and not result
+            idle = isinstance(result, int) and not result and not notes.any
             self.records = [] if idle else self._of_attempt(self._attempt, notes)
-        elif notes.changes or notes.events:
-            self.records = [record for change in notes.changes for record in decisions(change)]
+        elif notes.changes or notes.events or notes.refusals:
+            self.records = [record for change in notes.changes for record in decisions(change)] + notes.refusals
             if not notes.changes:
                 self.records += happenings(notes.events)
         return result
@@ -109,7 +124,7 @@ def _of_change(said: Record, change: Change) -> Record:
 
 
 def _of_notes(said: Record, notes: Notes) -> Record:
-    more: dict[str, Any] = {}
+    more: dict[str, Any] = dict(notes.about)
     if notes.events and not said.namespace:
         said = replace(said, namespace=notes.events[0].namespace)
     if notes.fields:

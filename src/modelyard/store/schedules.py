@@ -150,7 +150,7 @@ def _chunk(connection: sa.Connection, site: str, after: str, size: int) -> Seque
 
 def row_of(new: ModelSchedule) -> dict[str, Any]:
     """As it is first written."""
-    return {"model_uid": new.model_uid, **_values(new, 1)}
+    return {"model_uid": new.model_uid, **_values(new, new.edits)}
 
 
 def _values(of: ModelSchedule, version: int) -> dict[str, Any]:

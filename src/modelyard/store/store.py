@@ -45,6 +45,7 @@ from modelyard.store import (
     operations,
     policies,
     revisions,
+    sign_ins,
     sites,
     transfers,
 )
@@ -61,6 +62,8 @@ from modelyard.store.engine import connect
 from modelyard.store.keeping import SqlPins
 from modelyard.store.policies import SqlPolicies
 from modelyard.store.schedules import SqlSchedules
+from modelyard.store.sealed import SqlSealed
+from modelyard.store.sign_ins import SqlSignIns
 from modelyard.store.signatures import SqlSignatures
 from modelyard.store.transfers import SqlTransfers
 
@@ -91,6 +94,8 @@ class SqlStore(Store, Sites):
         self.policies = SqlPolicies(database)
         self.bulks = SqlBulks(database)
         self.alerts = SqlAlerts(database)
+        self.sign_ins = SqlSignIns(database)
+        self.sealed = SqlSealed(database)
         # Tells our own news from that of others.
         self._origin = secrets.token_hex(4)
         self.access = SqlAccess(database, self._origin)
@@ -121,10 +126,10 @@ class SqlStore(Store, Sites):
 
     async def tidy(self) -> int:
         """Forget idempotency keys older than 24 hours, transfers and alerts that were over 30 days ago, and overrides
-        that have expired, and return how many; the control process calls it hourly. It removes nothing else (what the
-        registry forgets, it forgets by :meth:`SqlCatalog.purge`)."""
+        and links to sign in by that have expired, and return how many; the control process calls it hourly. It removes
+        nothing else (what the registry forgets, it forgets by :meth:`SqlCatalog.purge`)."""
         now = datetime.now(UTC)
-        works = (keys.tidy, transfers.tidy, alerting.tidy, policies.tidy)
+        works = (keys.tidy, transfers.tidy, alerting.tidy, policies.tidy, sign_ins.tidy)
         return await self._database.write(lambda c: sum(work(c, now) for work in works))
 
     def _page(self, size: int) -> Callable[[Work[T]], Awaitable[T]]:

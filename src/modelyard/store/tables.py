@@ -434,6 +434,7 @@ alerts = Table(
     _column("threshold", Double),
     _column("message", Str),
     _column("notified", Boolean),
+    _column("told", Document),
 )
 
 alert_silences = Table(
@@ -472,6 +473,14 @@ deliveries = Table(
     _column("last_at", Utc, null=True),
     _column("status", Integer, null=True),
     _column("error", Str),
+)
+
+sign_in_codes = Table(
+    "sign_in_codes",
+    metadata,
+    _column("digest", Str, key=True),
+    _column("sealed", Str),
+    _column("expires_at", Utc),
 )
 
 audit_entries = Table(

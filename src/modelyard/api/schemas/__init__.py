@@ -38,6 +38,7 @@ from modelyard.api.schemas.capacity import (
     SiteCapacity,
     Stopped,
 )
+from modelyard.api.schemas.changes import CommandOutcome, Lifecycle, ModelGone
 from modelyard.api.schemas.comparing import ContentDiff, FileDifference, FileState, FileTensors, Some, TensorDifference
 from modelyard.api.schemas.contents import Collected, Evicted, RegistryStore, VersionFile
 from modelyard.api.schemas.objects import ObjectKey, StoredObject, Touched
@@ -126,6 +127,7 @@ from modelyard.api.schemas.schedules import (
     ScheduleStatus,
     TimeWindow,
 )
+from modelyard.api.schemas.session import Session, SignIn, SignInLink, Way
 from modelyard.api.schemas.signing import (
     RevokedKey,
     SetSignaturePolicy,
@@ -188,6 +190,7 @@ __all__ = [
     "Cleared",
     "Collected",
     "ComingAction",
+    "CommandOutcome",
     "Condition",
     "ContentDiff",
     "CreateKey",
@@ -227,11 +230,13 @@ __all__ = [
     "KeptFolder",
     "LastAction",
     "LastUpdate",
+    "Lifecycle",
     "LoadedModels",
     "LogLine",
     "Me",
     "Member",
     "Model",
+    "ModelGone",
     "ModelPolicies",
     "ModelRef",
     "ModelVersion",
@@ -286,6 +291,7 @@ __all__ = [
     "ScheduleFailure",
     "SchedulePreview",
     "ScheduleStatus",
+    "Session",
     "SetAlertRule",
     "SetOverride",
     "SetPercent",
@@ -294,6 +300,8 @@ __all__ = [
     "SetWebhook",
     "Shortage",
     "ShutdownRule",
+    "SignIn",
+    "SignInLink",
     "SignVersion",
     "SignaturePolicy",
     "SignatureVerdict",
@@ -326,6 +334,7 @@ __all__ = [
     "VersionFile",
     "VersionSignature",
     "Waiting",
+    "Way",
     "Webhook",
     "WebhookSet",
     "WeeklyWindow",

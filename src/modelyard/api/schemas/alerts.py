@@ -92,7 +92,10 @@ class AlertRule(BaseModel):
 
 
 class SetWebhook(Request):
-    url: str = Field(min_length=1, max_length=MAX_URL, description="http:// or https://")
+    url: str | None = Field(
+        None, min_length=1, max_length=MAX_URL, description="http:// or https://; kept sealed, as whoever knows it may "
+        "use it. Left out, or as it is shown: as it is.",
+    )  # fmt: skip
     format: WebhookFormat = Field(
         WebhookFormat.MODELYARD,
         description="modelyard: one alert a request; alertmanager: the body of Alertmanager's POST /api/v2/alerts.",
@@ -110,7 +113,9 @@ class SetWebhook(Request):
 class Webhook(BaseModel):
     namespace: str = Field(description="Empty: the installation's.")
     name: str
-    url: str
+    url: str = Field(
+        description="Without its path, which may be a secret.", examples=["https://hooks.example/(hidden)"]
+    )
     format: WebhookFormat
     kinds: list[AlertKind]
     severities: list[Severity]

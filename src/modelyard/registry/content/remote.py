@@ -23,6 +23,8 @@ from modelyard.registry.content.storage import Entry, Missing, Storage
 from modelyard.registry.formats.names import shown
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx2
 
 T = TypeVar("T")
@@ -49,7 +51,10 @@ _AWAY: Final = frozenset({502, 503, 504})
 class Api:
     """What answers at ``url``, asked by many threads; again where that is safe and may help."""
 
-    def __init__(self, url: str, token: str = "", *, transport: httpx2.BaseTransport | None = None) -> None:
+    def __init__(
+        self, url: str, token: str = "", *, verify: ssl.SSLContext | bool = True,
+        transport: httpx2.BaseTransport | None = None,
+    ) -> None:  # fmt: skip
         import httpx2
 
         self.url = url.rstrip("/")
@@ -57,7 +62,7 @@ class Api:
         headers = {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {token}"} if token else {})
         limits = httpx2.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS, keepalive_expiry=4)
         self._http = httpx2.Client(
-            base_url=self.url, headers=headers, limits=limits, transport=transport, trust_env=False,
+            base_url=self.url, headers=headers, limits=limits, transport=transport, trust_env=False, verify=verify,
             timeout=httpx2.Timeout(_IDLE, connect=_CONNECT, pool=None),
         )  # fmt: skip
 
@@ -105,9 +110,12 @@ class Remote(Storage):
 
     at_once = 8
 
-    def __init__(self, url: str, token: str = "", *, transport: httpx2.BaseTransport | None = None) -> None:
+    def __init__(
+        self, url: str, token: str = "", *, verify: ssl.SSLContext | bool = True,
+        transport: httpx2.BaseTransport | None = None,
+    ) -> None:  # fmt: skip
         self.url = url
-        self._api = Api(url, token, transport=transport)
+        self._api = Api(url, token, verify=verify, transport=transport)
 
     def close(self) -> None:
         self._api.close()

@@ -3,6 +3,9 @@
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Built, and built again when something of it has changed.
+DASHBOARD := src/modelyard/dashboard/index.html
+DASHBOARD_SOURCES := $(shell find dashboard/src dashboard/public -type f ! -name schema.ts) $(wildcard dashboard/*.*) docs/openapi.yaml
 INSTALLED_DEV := $(VENV)/.installed-dev
 CLIENTS := $(VENV)/clients
 INSTALLED_CLIENTS := $(CLIENTS)/.installed
@@ -10,29 +13,34 @@ INSTALLED_CLIENTS := $(CLIENTS)/.installed
 SECONDS ?= 3
 ROUNDS ?= 3
 
+# The tests start hundreds of processes: each would compile all of Modelyard anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test bench bench-peers soak schedules openapi lock clean
+.PHONY: help setup dashboard up down test bench bench-peers soak schedules screenshots openapi lock clean
 
 help: ## Show these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
-setup: $(INSTALLED) ## Install Modelyard into .venv
+setup: $(INSTALLED) $(DASHBOARD) ## Install Modelyard into .venv
 	@echo "Modelyard is installed: $(BIN)/modelyard"
 
-up: $(INSTALLED) ## Run Modelyard with two demo models; Ctrl-C ends it
+up: $(INSTALLED) $(DASHBOARD) ## Run Modelyard with two demo models; Ctrl-C ends it
 	@$(BIN)/modelyard up --demo
 
 down: $(INSTALLED) ## Stop a Modelyard that runs in the background
 	@$(BIN)/modelyard down
 
-test: $(INSTALLED_DEV) $(INSTALLED_CLIENTS) ## Check style, types and imports, and run all tests
+test: $(INSTALLED_DEV) $(INSTALLED_CLIENTS) $(DASHBOARD) ## Check style, types and imports, and run all tests
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@dashboard/node_modules/.bin/prettier --check --log-level warn dashboard/src
+	@sh scripts/browser.sh
 	@$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
-bench: $(INSTALLED) ## Measure speed and memory; fails when a goal is missed
+bench: $(INSTALLED_DEV) $(DASHBOARD) ## Measure speed and memory; fails when a goal is missed
 	@$(BIN)/python -m bench
 
 bench-peers: $(INSTALLED) ## Measure other model servers and ours in turns, into docs/benchmarks.md (about 20 minutes)
@@ -47,6 +55,12 @@ schedules: $(INSTALLED_DEV) ## Compare schedules with the wall clock at every ch
 openapi: $(INSTALLED) ## Write docs/openapi.yaml anew
 	@$(BIN)/python -m modelyard.api.describe > docs/openapi.new && mv docs/openapi.new docs/openapi.yaml
 
+screenshots: $(INSTALLED_DEV) $(DASHBOARD) ## Take pictures of all screens of the dashboard into screenshots/, and the README's
+	@sh scripts/browser.sh
+	@$(BIN)/python -m tests.dashboard.screenshots --readme screenshots
+
+dashboard: $(DASHBOARD) ## Build the dashboard into the package
+
 lock: $(INSTALLED) ## Resolve the dependencies anew into requirements*.lock
 	@$(BIN)/python scripts/lock.py
 
@@ -56,6 +70,9 @@ clean: ## Remove .venv and caches
 $(INSTALLED): pyproject.toml requirements.lock scripts/setup.sh
 	@sh scripts/setup.sh requirements.lock
 	@touch $@
+
+$(DASHBOARD): $(DASHBOARD_SOURCES) scripts/dashboard.sh | $(INSTALLED)
+	@sh scripts/dashboard.sh
 
 $(INSTALLED_DEV): $(INSTALLED) requirements-dev.lock
 	@sh scripts/setup.sh requirements-dev.lock

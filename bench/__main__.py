@@ -24,6 +24,7 @@ import psutil
 
 from bench.access import access
 from bench.audit import audit
+from bench.dashboard import dashboard
 from bench.hop import hop
 from bench.house import House, deploy, free_port, house, infer, pid_of, start_through_api
 from bench.load import drive, percentile
@@ -287,6 +288,7 @@ def main() -> int:
         "registry": lambda: registry(report),
         "schedules": lambda: schedules(report),
         "access": lambda: access(report),
+        "dashboard": lambda: dashboard(report),
     }
     named = parts | {"pulls": lambda: registry(report, pulls_only=True)}
     for name in sys.argv[1:] or parts:

@@ -11,7 +11,7 @@ import asyncio
 import gc
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +21,6 @@ from fastapi import FastAPI
 
 from bench.simulated import SilentGateway, SimulatedBackend
 from modelyard.access.callers import Callers
-from modelyard.access.secrets import SecretBox
 from modelyard.access.secrets import SecretBox
 from modelyard.access.sessions import Sessions
 from modelyard.api.app import create_app
@@ -34,6 +33,7 @@ from modelyard.control.changes import ChangeFeed
 from modelyard.control.checks import SpecChecks
 from modelyard.control.doctor import Doctor
 from modelyard.control.forecasts import Forecasts
+from modelyard.control.history import History
 from modelyard.control.outbox import Tally
 from modelyard.control.policies import PolicyDesk
 from modelyard.control.reconciler import Reconciler
@@ -121,15 +121,18 @@ async def serve(folder: Path) -> None:
         backends=backends, metrics=ControlMetrics(Source(), caching, store.alerts, Tally()),
         token=lambda: TOKEN, clock=now, capacity=capacity,
         catalog=catalog, pins=pins, caching=caching,
-        # Nothing is signed, sent or fetched here.
+        sites=store, timetables=cast(Any, None),
+        # Nothing is signed, sent, fetched or asked of the installation here.
+        samples=cast(Any, None), installed=cast(Any, None),
         alerts=cast(Any, None), secrets=cast(Any, None), traffic=TrafficBook(),
+        history=History(store.history, TrafficBook(), now, timedelta(days=30)),
         signatures=cast(Any, None), objects=cast(Any, None), transfers=cast(Any, None),
         contents=Contents(storage, cache, storage.root.as_uri(), store.catalog, now),
         callers=Callers(), sign_ins=SignIns(store.sign_ins, box, Sessions(box, secure=False, port=1), None, now),
         tenants=cast(Any, None), absences=Absences(store, SITE),
         doctor=Doctor(
             store, store, feed, backends, now, site=SITE,
-            resealing=Resealing(store.sealed, SecretBox(lambda: (bytes(32),))),
+            resealing=Resealing(store.sealed, box),
         ),
     )  # fmt: skip
     app = FastAPI()

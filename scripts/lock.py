@@ -1,7 +1,8 @@
 """``make lock``: resolve pyproject.toml anew and pin what came of it.
 
 requirements.lock holds what running needs, requirements-dev.lock what checking and testing need besides, and
-requirements-clients.lock other servers' clients, which are tested against from an environment of their own.
+requirements-clients.lock other servers' clients, which are tested against from an environment of their own;
+requirements-node.lock Node.js, for machines that have none to build the dashboard with.
 Versions only: where packages come from is pip's configuration.
 """
 
@@ -34,6 +35,10 @@ def main() -> None:
         venv.create(folder, with_pip=True)
         clients = install(str(Path(folder) / "bin" / "python"), project["dependency-groups"]["clients"])
         write("requirements-clients.lock", "Other servers' clients, for tests, by themselves.", clients)
+    with tempfile.TemporaryDirectory() as folder:
+        venv.create(folder, with_pip=True)
+        node = install(str(Path(folder) / "bin" / "python"), project["dependency-groups"]["node"])
+        write("requirements-node.lock", "Node.js, where the machine has none.", node)
 
 
 def install(python: str, requirements: list[str]) -> list[str]:

@@ -12,10 +12,17 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+# Of each its file, and what it is in a few words.
+SAMPLES: Final[Mapping[str, tuple[str, str]]] = {
+    "digits": ("model.onnx", "Handwritten digits: 8x8 pixels to the digit"),
+    "wine": ("model.skops", "Wine cultivars: 13 measurements to the cultivar"),
+}
+# What one instance of either needs at most.
+MEMORY: Final = "512Mi"
 ABOUT: Final = "about.json"
 SAMPLE: Final = "sample.json"
 _SEED: Final = 0
@@ -24,8 +31,8 @@ _SEED: Final = 0
 def make(folder: Path) -> dict[str, dict[str, Any]]:
     """Have both models in ``folder``, training what is missing or half-written; returns each one's about.json."""
     return {
-        "digits": _have(folder / "digits", "model.onnx", _train_digits),
-        "wine": _have(folder / "wine", "model.skops", _train_wine),
+        "digits": _have(folder / "digits", SAMPLES["digits"][0], _train_digits),
+        "wine": _have(folder / "wine", SAMPLES["wine"][0], _train_wine),
     }
 
 

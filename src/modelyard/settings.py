@@ -106,6 +106,10 @@ class Settings(BaseSettings):
         default=None, gt=0, le=36_500, description="For how many days the record of who did what is kept; empty: for "
         "ever."
     )  # fmt: skip
+    metrics_days: float = Field(
+        default=30, ge=2, le=36_500, description="For how many days the history of metrics is kept: the first day by "
+        "minutes, then by hours.",
+    )  # fmt: skip
     ended_key_days: float = Field(
         default=90, ge=0, le=36_500, description="For how many days API keys are still listed that were revoked or "
         "have expired; the record of who did what keeps what they did.",

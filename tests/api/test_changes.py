@@ -79,3 +79,22 @@ async def test_the_table_of_the_life_cycle_says_what_comes_of_each_command_in_ea
     await put(api, "m")
     refused = await api.post("/models/m/restart")
     assert table["stopped"]["restart"]["message"] == refused.json()["detail"]
+
+
+async def test_a_follower_is_told_of_an_instance_more_that_is_ready_though_that_is_no_event(api: Api) -> None:
+    await api.deploy("pair", {"engine": "mock", "replicas": {"min": 2, "max": 2}})
+    reader = await caller(api, "viewer")
+    headers = {"Authorization": f"Bearer {reader.secret}"}
+    answer = asyncio.create_task(api.http.get("/api/v1/changes", headers=headers))
+    first, *_ = (await api.get("/models/pair/status"))["instances"]
+    await asyncio.sleep(0.2)
+    ended = await api.http.delete(f"/api/v1/models/pair/instances/{first['id']}", params={"force": True})
+    await api.wait(ended)
+    await asyncio.sleep(0.5)
+    await api.http.delete(f"/api/v1/namespaces/default/keys/{reader.id}")
+    await put(api, "last")
+    told = [data for event, data in _parsed((await answer).text) if event == "model" and data["name"] == "pair"]
+    assert {model["status"]["instances_ready"] for model in told} == {1, 2}
+    newest = told[-1]["status"]["instances"]
+    assert [instance["phase"] for instance in newest] == ["ready", "ready"]
+    assert first["id"] not in [instance["id"] for instance in newest]

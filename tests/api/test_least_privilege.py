@@ -35,6 +35,7 @@ SENSITIVE = {
     "POST {ns}/models/{name}/stop": Permission.OPERATE,
     "POST {ns}/models/{name}/rollback": Permission.OPERATE,
     "POST {ns}/models/stop": Permission.OPERATE,
+    "POST {ns}/samples/{name}": Permission.EDIT,
     "PUT {ns}/models/{name}/schedule": Permission.OPERATE,
     "GET {ns}/models/{name}/logs": Permission.READ,
     "POST {ns}/registry/models/{name}/versions": Permission.EDIT,
@@ -65,6 +66,7 @@ SENSITIVE = {
     "PATCH /namespaces/{namespace}": Permission.OVERSEE,
     "DELETE /namespaces/{namespace}": Permission.OVERSEE,
     "POST /doctor": Permission.OVERSEE,
+    "GET /installation": Permission.OVERSEE,
     "GET /audit": Permission.OVERSEE,
     "GET /audit/export": Permission.OVERSEE,
     "POST /registry/gc": Permission.OVERSEE,
@@ -74,9 +76,9 @@ SENSITIVE = {
     "PUT /registry/objects/{kind}/{shard}/{label}": Permission.EDIT,
 }
 # What is no secret among those who may come in.
-FOR_ALL = {"GET /version", "GET /me", "POST /session/links"}
-# Gives away no more than its caller has shown.
-HARMLESS = ["POST /session/links"]
+FOR_ALL = {"GET /version", "GET /me", "GET /samples", "POST /session/links"}
+# Gives away no more than its caller has shown; works out what it was sent, and keeps nothing.
+HARMLESS = ["POST /session/links", "POST /schedules/preview"]
 
 HOME, TEAM, ELSEWHERE = "default", "team", "elsewhere"
 _VALUES = {"generation": "1", "number": "1", "kind": "objects", "shard": "ab", "label": "ab" * 32, "key": "0" * 12}

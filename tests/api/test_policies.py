@@ -84,8 +84,11 @@ async def test_policies_of_a_namespace_are_kept_with_their_versions(api: Api) ->
 
 async def test_what_is_let_pass_is_told_with_the_operation(api: Api) -> None:
     await put(api, "/policies/small", {"mode": "warn", "rules": {"caps": {"cpu": 0.5}}})
-    made = await api.post("/models", {"name": "digits", "spec": {"engine": "mock"}, "desired": "stopped"})
+    wish = {"name": "digits", "spec": {"engine": "mock"}, "desired": "stopped"}
+    forecast = await api.post("/models?dry_run=true", wish)
+    made = await api.post("/models", wish)
     (warning,) = made.json()["warnings"]
+    assert forecast.json()["warnings"] == [warning]
     assert "Policy small of the installation allows a model 0.5 core(s)" in warning
     events = (await api.get("/models/digits/events"))["items"]
     assert "PolicyWarning" in {event["type"] for event in events}

@@ -8,16 +8,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from modelyard.access.callers import Callers
+from modelyard.access.secrets import SecretBox
+from modelyard.access.sessions import Sessions
 from modelyard.api import objects, problems
 from modelyard.api.app import PREFIX
 from modelyard.api.context import Services
+from modelyard.app.clock import utc_now
+from modelyard.control.sign_ins import SignIns
 from modelyard.registry.content.cache import Cache
 from modelyard.registry.content.storage import Storage
 from modelyard.registry.objects import Objects
@@ -34,7 +38,10 @@ class Served:
 def bytes_of(storage: Storage, cache: Cache | None = None, **more: Any) -> Services:
     """Services of which only those are there that the routes for bytes need."""
     cache = cache or Cache(Path("/nowhere"), storage)
-    there = {"objects": Objects(storage, cache), "token": lambda: TOKEN, "callers": Callers(), **more}
+    box = SecretBox(list)
+    sign_ins = SignIns(cast(Any, None), box, Sessions(box, secure=False, port=0), None, utc_now)
+    there = {"objects": Objects(storage, cache), "token": lambda: TOKEN, "callers": Callers(), "sign_ins": sign_ins}
+    there |= more
     return Services(**{field.name: there.get(field.name) for field in fields(Services)})
 
 

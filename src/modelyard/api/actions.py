@@ -77,6 +77,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "policies_put": "policies.set",
     "policies_delete": "policies.delete",
     "policies_preview": "policies.preview",
+    "schedules_preview": "schedules.preview",
     "alerts_put_silence": "alerts.silence",
     "alerts_delete_silence": "alerts.end_silence",
     "alerting_put_rule": "alert_rules.set",
@@ -102,7 +103,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "audit_export_audit": "audit.export",
 }
 # Of requests that change nothing even when they are done.
-HARMLESS: Final = frozenset({"policies.preview"})
+HARMLESS: Final = frozenset({"policies.preview", "schedules.preview"})
 # Of those that a flag ``dry_run`` in their query has change nothing; that of a request on many is in its body.
 DRY_IN_QUERY: Final = frozenset({
     "models.deploy", "models.replace", "models.update", "models.start", "store.collect", "cache.clean_up"

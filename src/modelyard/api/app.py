@@ -17,18 +17,22 @@ from modelyard.api import (
     caching,
     changes,
     contents,
+    history,
+    installation,
     models,
     objects,
     pages,
     policies,
     problems,
     registry,
+    samples,
     schemas,
     session,
     signing,
     sites,
     system,
     tenants,
+    timetables,
     transfers,
 )
 from modelyard.api.audit import audit
@@ -41,9 +45,10 @@ PREFIX = "/api/v1"
 _DESCRIPTION = """\
 Register, deploy, start, stop, update and observe machine-learning models.
 
-Every call needs a bearer token: the administrator token, an API key or a token of the identity provider. Long requests
-answer 202 with an *operation*; wait for it with `/api/v1/operations/{operation}/wait`. Errors are RFC 9457 problems
-with a stable `code`; what a caller may not know of is answered 404. Inference is under `/v2` (Open Inference Protocol).
+Every call needs a bearer token: the administrator token, an API key or a token of the identity provider; in a browser a
+session that was begun with one (`/api/v1/session`) will do. Long requests answer 202 with an *operation*; wait for it
+with `/api/v1/operations/{operation}/wait`. Errors are RFC 9457 problems with a stable `code`; what a caller may not
+know of is answered 404. Inference is under `/v2` (Open Inference Protocol).
 """
 _PROBLEM: dict[str, Any] = {"model": schemas.ProblemBody, "content": {problems.MEDIA_TYPE: {}}}
 _RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -75,13 +80,14 @@ def create_app(services: Services | None, *, max_body: int = 4 * 2**20, dashboar
     )
     shared = (sites.namespaces, sites.capacity, sites.doctor, system.operations, system.events, bulk.bulk)
     stored = (contents.store, caching.cache, objects.objects, objects.cached, transfers.transfers)
-    who = tenants.routers()
-    told = (alerts.alerts, *alerting.routers(), *policies.routers())
+    who = (*tenants.routers(), installation.installation)
+    told = (alerts.alerts, history.history, *alerting.routers(), *policies.routers(), timetables.timetables)
     for router in (
         changes.changes,
         session.session,
         *told,
         *models.routers(),
+        *samples.routers(),
         *registry.routers(),
         *signing.routers(),
         *stored,

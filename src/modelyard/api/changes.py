@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Query, Request
@@ -15,10 +15,12 @@ from modelyard.api.context import Services, ToReadSomewhere, caller_of, while_al
 from modelyard.api.ledgers import around
 from modelyard.control.ports import EventQuery, ModelQuery
 from modelyard.domain.access import Principal
-from modelyard.domain.model import Event
+from modelyard.domain.model import Event, Model
 from modelyard.domain.states import TRANSITIONS, Command, Refusal, State
 
 _HEARTBEAT: Final = 15.0
+# So many models are read at a time.
+_AT_ONCE: Final = 500
 # A model that changes many times within so many seconds is sent once.
 _TOGETHER: Final = 0.2
 
@@ -38,7 +40,8 @@ async def follow_changes(
     last_event_id: Annotated[int | None, Header(ge=0, description="Go on after this event.")] = None,
 ) -> EventSourceResponse:
     """For each event a `change` (an event), then for each model that they are about one `model` (the model as it is
-    now), or `gone` (its `namespace`, `name` and `uid`). Several changes of a model within 200 ms come as one."""
+    now), or `gone` (its `namespace`, `name` and `uid`). A `model` comes without an event where something else of its
+    status has changed. Several changes of a model within 200 ms come as one."""
     after = last_event_id if last_event_id is not None else await services.store.last_event_id()
     viewer = caller_of(request)
     query = EventQuery(namespace=namespace, after=after, sight=viewer.sight)
@@ -46,30 +49,39 @@ async def follow_changes(
 
 
 async def _stream(services: Services, query: EventQuery, viewer: Principal) -> AsyncGenerator[bytes]:
-    # From here on nothing is missed; the first comment lets the client know that.
-    yield format_sse_event(comment="connected")
-    async for batch in services.feed.batches(query, heartbeat=_HEARTBEAT, together=_TOGETHER):
-        if not batch:
-            yield format_sse_event(comment="still here")
-            continue
-        for event in batch:
-            yield format_sse_event(event="change", data_str=event_out(event).model_dump_json())
-        # The id comes last: whoever is cut off before has these models sent again.
-        for data in await _models(services, batch, viewer):
-            yield data
-        yield format_sse_event(event="mark", id=str(batch[-1].id), data_str="")
+    with services.feed.touches() as touched:
+        # From here on nothing is missed; the first comment lets the client know that.
+        yield format_sse_event(comment="connected")
+        batches = services.feed.batches(query, heartbeat=_HEARTBEAT, together=_TOGETHER, touched=touched)
+        async for batch in batches:
+            written = frozenset(touched)
+            touched.clear()
+            if not batch and not written:
+                yield format_sse_event(comment="still here")
+                continue
+            for event in batch:
+                yield format_sse_event(event="change", data_str=event_out(event).model_dump_json())
+            # The id comes last: whoever is cut off before has these models sent again.
+            for data in await _models(services, batch, written, query.namespace, viewer):
+                yield data
+            if batch:
+                yield format_sse_event(event="mark", id=str(batch[-1].id), data_str="")
 
 
-async def _models(services: Services, batch: Sequence[Event], viewer: Principal) -> list[bytes]:
+async def _models(
+    services: Services, batch: Sequence[Event], written: Collection[str], namespace: str | None, viewer: Principal
+) -> list[bytes]:
+    """Those that events are about, and those ``written`` without one (an instance more that is ready)."""
     about = {event.model_uid: event for event in batch if event.model_uid}
-    page = await services.store.list_models(
-        ModelQuery(uids=tuple(about), sight=viewer.sight, page_size=max(1, len(about)))
-    )
-    beside = await around(services, page.items, viewer)
-    found = [
-        format_sse_event(event="model", data_str=model_out(model, beside).model_dump_json()) for model in page.items
-    ]
-    gone = about.keys() - {model.uid for model in page.items}
+    uids = sorted({*about, *written})
+    models: list[Model] = []
+    for first in range(0, len(uids), _AT_ONCE):
+        some = tuple(uids[first : first + _AT_ONCE])
+        query = ModelQuery(uids=some, namespace=namespace, sight=viewer.sight, page_size=len(some))
+        models += (await services.store.list_models(query)).items
+    beside = await around(services, models, viewer)
+    found = [format_sse_event(event="model", data_str=model_out(model, beside).model_dump_json()) for model in models]
+    gone = about.keys() - {model.uid for model in models}
     for uid in sorted(gone):
         ref = schemas.ModelGone(uid=uid, namespace=about[uid].namespace, name=about[uid].model)
         found.append(format_sse_event(event="gone", data_str=ref.model_dump_json()))

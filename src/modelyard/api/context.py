@@ -36,13 +36,17 @@ from modelyard.control.changes import ChangeFeed
 from modelyard.control.checks import SpecChecks
 from modelyard.control.doctor import Doctor
 from modelyard.control.forecasts import Forecasts
+from modelyard.control.history import History
+from modelyard.control.installed import Installed
 from modelyard.control.policies import PolicyDesk
-from modelyard.control.ports import Idempotency, Store
+from modelyard.control.ports import Idempotency, Sites, Store
+from modelyard.control.samples import Samples
 from modelyard.control.schedule_service import ScheduleService
 from modelyard.control.service import ModelService
 from modelyard.control.sign_ins import SignIns
 from modelyard.control.stop_many import StopMany
 from modelyard.control.tenants import Tenants
+from modelyard.control.timetables import Timetables
 from modelyard.control.traffic import TrafficBook
 from modelyard.domain.access import Permission, Principal, administrator
 from modelyard.domain.errors import InvalidRequest, Problem
@@ -75,9 +79,11 @@ class Services:
     models: ModelService
     checks: SpecChecks
     forecasts: Forecasts
+    samples: Samples
     stop_many: StopMany
     bulk: BulkService
     schedules: ScheduleService
+    timetables: Timetables
     catalog: Catalog
     contents: Contents
     signatures: Signatures
@@ -88,7 +94,10 @@ class Services:
     capacity: CapacityViews
     absences: Absences
     traffic: TrafficBook
+    history: History
     doctor: Doctor
+    sites: Sites
+    installed: Installed
     alerts: AlertDesk
     policies: PolicyDesk
     backends: dict[BackendName, Backend]

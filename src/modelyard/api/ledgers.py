@@ -136,6 +136,7 @@ async def forecast_out(services: Services, forecast: Forecast, viewer: Principal
         strategy=forecast.strategy,
         changes=[change_out(change) for change in forecast.changes],
         needs_acknowledgement=forecast.needs_acknowledgement,
+        warnings=list(forecast.warnings),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from modelyard.api import policies, rollouts, schedules, schemas, traffic, views
+from modelyard.api import history, in_flight, policies, rollouts, schedules, schemas, traffic, views
 from modelyard.api.answers import model_out
 from modelyard.api.context import (
     CallerDep,
@@ -228,6 +228,8 @@ def build_router(prefix: str, namespace: Callable[..., Awaitable[str]], tag: str
     rollouts.add(router, namespace)
     views.add(router, namespace)
     traffic.add(router, namespace)
+    history.add(router, namespace)
+    in_flight.add(router, namespace)
     policies.add(router, namespace)
     schedules.add(router, namespace)
     return router

@@ -47,7 +47,7 @@ _TITLES = {
 
 
 class Unauthorized(ModelyardError):
-    """This call needs the administrator token: send it as 'Authorization: Bearer TOKEN'."""
+    """Sign in, or send a key or token as 'Authorization: Bearer TOKEN'."""
 
     code = "unauthorized"
     http_status = 401

@@ -202,12 +202,16 @@ def status_of(
 
 
 def preview_out(model: Model, kept: ModelSchedule, coming: Coming, days: int) -> schemas.SchedulePreview:
-    where = ZoneInfo(kept.schedule.timezone)
     return schemas.SchedulePreview(
-        namespace=model.namespace,
-        name=model.name,
-        timezone=kept.schedule.timezone,
-        enabled=kept.schedule.enabled,
+        namespace=model.namespace, name=model.name, **dict(coming_out(kept.schedule, coming, days))
+    )  # fmt: skip
+
+
+def coming_out(schedule: domain.Schedule, coming: Coming, days: int) -> schemas.ComingActions:
+    where = ZoneInfo(schedule.timezone)
+    return schemas.ComingActions(
+        timezone=schedule.timezone,
+        enabled=schedule.enabled,
         days=days,
         actions=[
             schemas.ComingAction(

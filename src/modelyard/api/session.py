@@ -67,7 +67,8 @@ async def sign_in(body: schemas.SignIn, request: Request) -> Response:
         return await _begun(request, services, key)
     except (Unauthorized, NotAccepted) as error:
         sign_ins.failed(_address(request))
-        raise Unauthorized(error.message) from None
+        hint = " Show another one, or open the link that 'modelyard dashboard' prints." if body.key is not None else ""
+        raise Unauthorized(f"{error.message}{hint}") from None
 
 
 @session.delete("", status_code=204, summary="Sign out")

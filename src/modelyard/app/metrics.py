@@ -19,6 +19,20 @@ async def usage_of(backends: Mapping[BackendName, Backend]) -> Mapping[str, int]
     return usage
 
 
+async def holdings_of(backends: Mapping[BackendName, Backend]) -> Mapping[str, tuple[int, int]]:
+    """How many instances each model has that are not verified gone, and the bytes of memory that they hold; models
+    without any are missing."""
+    held: dict[str, tuple[int, int]] = {}
+    for backend in backends.values():
+        if not (holdings := (await backend.ledger()).holdings):
+            continue
+        usage = await backend.usage()
+        for holding in holdings:
+            instances, memory = held.get(holding.ref.uid, (0, 0))
+            held[holding.ref.uid] = (instances + 1, memory + usage.get(holding.instance, 0))
+    return held
+
+
 class MetricsSource:
     """Models of the store and the memory of their instances."""
 

@@ -17,7 +17,8 @@ from modelyard.api.context import Services
 from modelyard.app.access import TokenReader, open_directory, sign_ins_of
 from modelyard.app.alerts import alert_parts
 from modelyard.app.clock import utc_now
-from modelyard.app.metrics import MetricsSource
+from modelyard.app.installed import installed
+from modelyard.app.metrics import MetricsSource, holdings_of
 from modelyard.app.registry import Shelf, movers, open_shelf
 from modelyard.backends.local.backend import LocalBackend
 from modelyard.backends.port import Artifacts, Backend
@@ -33,16 +34,20 @@ from modelyard.control.delegates import Shown
 from modelyard.control.doctor import Doctor
 from modelyard.control.following import Follower
 from modelyard.control.forecasts import Forecasts
+from modelyard.control.history import History
 from modelyard.control.leases import Lease
 from modelyard.control.policies import PolicyDesk
 from modelyard.control.policing import Policing
+from modelyard.control.ports import Fence
 from modelyard.control.resealing import Resealing
+from modelyard.control.samples import Samples
 from modelyard.control.schedule_service import ScheduleService
 from modelyard.control.scheduler import Scheduler
 from modelyard.control.service import ModelService
 from modelyard.control.stop_many import StopMany
 from modelyard.control.tenants import Tenants
 from modelyard.control.tenure import Equipment, SiteDriver, tenure
+from modelyard.control.timetables import Timetables
 from modelyard.domain.capacity import Inventory
 from modelyard.domain.errors import ModelyardError, Unavailable
 from modelyard.domain.spec import BackendName
@@ -102,6 +107,8 @@ async def control_plane(settings: Settings) -> AsyncIterator[Services]:
             clock=utc_now, directory=directory,
         )  # fmt: skip
         equipment = replace(equipment, beside=partial(beside, equipment.traffic))
+        history = History(store.history, equipment.traffic, utc_now, timedelta(days=settings.metrics_days))
+        equipment = _remembering(equipment, history)
         driver = SiteDriver(store, lease, seat, premises.id, lambda fence: tenure(equipment, lease, fence))
         stack.push_async_exit(_closing(driver))
         plane = _Plane(settings, store, feed, shelf, premises.id, driver)
@@ -131,9 +138,11 @@ async def control_plane(settings: Settings) -> AsyncIterator[Services]:
             models=commands.models,
             checks=commands.checks,
             forecasts=commands.forecasts,
+            samples=Samples(settings.models_dir),
             stop_many=commands.stop_many,
             bulk=commands.bulk,
             schedules=commands.schedules,
+            timetables=Timetables(store, commands.schedules, commands.policies, utc_now),
             catalog=shelf.catalog,
             contents=shelf.contents,
             signatures=shelf.signatures,
@@ -144,7 +153,10 @@ async def control_plane(settings: Settings) -> AsyncIterator[Services]:
             capacity=capacity,
             absences=Absences(store, premises.id),
             traffic=equipment.traffic,
+            history=history,
             doctor=Doctor(store, store, feed, shown, utc_now, site=premises.id, resealing=resealing),
+            sites=store,
+            installed=installed(settings, premises.id),
             alerts=desk,
             policies=commands.policies,
             backends=shown,
@@ -232,6 +244,16 @@ def _carriers(plane: _Plane, commands: _Commands) -> tuple[_Work, ...]:
         (bulk.run(), "carry out what is asked of many models"),
         (scheduler.run(), "carry schedules out"),
     )
+
+
+def _remembering(equipment: Equipment, history: History) -> Equipment:
+    """The same, with the history of metrics kept in each tenure."""
+    beside, holdings = equipment.beside, partial(holdings_of, equipment.backends)
+
+    def more(fence: Fence) -> Mapping[str, Coroutine[Any, Any, None]]:
+        return {**beside(fence), "keep the history of metrics": history.run(fence, holdings)}
+
+    return replace(equipment, beside=more)
 
 
 def _keep_running(stack: contextlib.AsyncExitStack, *works: _Work) -> None:

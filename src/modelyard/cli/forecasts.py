@@ -51,6 +51,7 @@ def _forecast_view(name: str, found: Forecast) -> RenderableType:
         parts += ["", change_table(found.changes)]
     if found.needs_acknowledgement:
         parts += ["", "It replaces instances: give --acknowledge-restart."]
+    parts += [f"[yellow]![/] {escape(warning)}" for warning in found.warnings]
     return Group(*parts)
 
 

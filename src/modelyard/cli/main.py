@@ -34,6 +34,7 @@ PARTS = {
     "updates": ("update", "scale", "redeploy", "rollback", "rollout", "revisions", "diff"),
     "splitting": ("traffic",),
     "views": ("list", "status", "show", "operations", "version"),
+    "history": ("metrics",),
     "traffic": ("predict", "logs", "events"),
     "loadtest": ("load-test",),
     "projects": ("init",),

@@ -25,6 +25,7 @@ from modelyard.cli.launching import (
 )
 from modelyard.cli.problems import CliError, ExitCode
 from modelyard.cli.progress import spinning
+from modelyard.demo import MEMORY, SAMPLES
 from modelyard.supervisor.processes import read_record
 
 if TYPE_CHECKING:
@@ -35,11 +36,6 @@ if TYPE_CHECKING:
 
 _HEALTHY_WITHIN = 60.0
 _DEMO_WITHIN = 60.0
-_DEMO = {"digits": "model.onnx", "wine": "model.skops"}
-_DEMO_ABOUT = {
-    "digits": "Handwritten digits: 8x8 pixels to the digit",
-    "wine": "Wine cultivars: 13 measurements to the cultivar",
-}
 
 
 def register(app: typer.Typer) -> None:
@@ -161,7 +157,7 @@ def _training(settings: Settings, demo: bool) -> Generator[Any]:
 
 def _demo_is_there(settings: Settings) -> bool:
     """about.json is written last."""
-    return all((settings.models_dir / name / "about.json").exists() for name in _DEMO)
+    return all((settings.models_dir / name / "about.json").exists() for name in SAMPLES)
 
 
 def _deploy_demo(client: Modelyard, settings: Settings) -> list[str]:
@@ -170,12 +166,12 @@ def _deploy_demo(client: Modelyard, settings: Settings) -> list[str]:
 
     notes: list[str] = []
     operations: list[Operation] = []
-    for name, file in _DEMO.items():
+    for name, (file, about) in SAMPLES.items():
         try:
             model = client.models.get(name)
         except NotFound:
             source = str(settings.models_dir / name / file)
-            spec = {"source": source, "description": _DEMO_ABOUT[name], "resources": {"memory": "512Mi"}}
+            spec = {"source": source, "description": about, "resources": {"memory": MEMORY}}
             operations.append(client.models.create(name, spec, reason="demo"))
             continue
         if model.desired == "stopped":

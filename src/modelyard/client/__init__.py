@@ -36,6 +36,7 @@ from modelyard.client.errors import (
     Untrusted,
     VersionConflict,
 )
+from modelyard.client.history_types import ModelHistory
 from modelyard.client.policy_types import ModelPolicies, Policy, PolicyOverride
 from modelyard.client.registry_types import Alias, AliasMove, ModelVersion, RegisteredModel
 from modelyard.client.schedule_types import Schedule, SchedulePreview, ScheduleStatus
@@ -102,6 +103,7 @@ __all__ = [
     "Me",
     "Member",
     "Model",
+    "ModelHistory",
     "ModelMetadata",
     "ModelPolicies",
     "ModelRef",

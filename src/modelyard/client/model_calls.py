@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
-from modelyard.client import traffic_types, types
+from modelyard.client import history_types, traffic_types, types
 from modelyard.client.calls import (
     API,
     EVERYWHERE,
@@ -153,6 +154,16 @@ def steer_rollout(namespace: str, name: str, verb: str, reason: str) -> Call[typ
 def set_percent(namespace: str, name: str, percent: int, reason: str) -> Call[types.Status]:
     path, body = model_path(namespace, name, "rollout", "percent"), {"percent": percent, "reason": reason}
     return post(path, partial(types.parse, types.Status), body, keyed=False)
+
+
+def model_metrics(
+    namespace: str, name: str, start: datetime | None, end: datetime | None, step: float | str | None
+) -> Call[history_types.ModelHistory]:
+    return get(
+        model_path(namespace, name, "metrics"), partial(types.parse, history_types.ModelHistory), READ,
+        **{"from": None if start is None else start.isoformat()}, to=None if end is None else end.isoformat(),
+        step=None if step is None else seconds(step),
+    )  # fmt: skip
 
 
 def model_traffic(namespace: str, name: str) -> Call[traffic_types.Traffic]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 import msgspec
 
-from modelyard.client import calls, model_calls, traffic_types, types
+from modelyard.client import calls, history_types, model_calls, traffic_types, types
 
 if TYPE_CHECKING:
     from modelyard.client.sync import Modelyard
@@ -162,6 +163,14 @@ class Models:
     def traffic(self, name: str, *, namespace: str | None = None) -> traffic_types.Traffic:
         """The arms that requests are shared among, compared with each other."""
         return self._client.send(model_calls.model_traffic(self._ns(namespace), name))
+
+    def metrics(
+        self, name: str, *, namespace: str | None = None, start: datetime | None = None, end: datetime | None = None,
+        step: float | str | None = None,
+    ) -> history_types.ModelHistory:  # fmt: skip
+        """Its metrics from ``start`` (an hour before the end) to ``end`` (now), ``step`` seconds apart (what makes some
+        hundred points). The times must be aware ones."""
+        return self._client.send(model_calls.model_metrics(self._ns(namespace), name, start, end, step))
 
     def terminate(
         self, name: str, instance: str, *, namespace: str | None = None, force: bool = False,

@@ -325,6 +325,7 @@ class Forecast(Resource):
     strategy: str | None = None
     changes: list[FieldChange] = []
     needs_acknowledgement: bool = False
+    warnings: list[str] = []
 
 
 class Stopped(Resource):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 POLL = 2.0
 _EVENT_BATCH = 500
 _FOLLOWERS = ""
+_TOUCHES = "*"
 
 
 class ChangeFeed:
@@ -35,6 +36,8 @@ class ChangeFeed:
         # By what they wait for: an operation's id, or _FOLLOWERS for all events. Waking everybody at every
         # commit would have many waiters cost more than the commits.
         self._listeners: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        # Of each who asks for them: the models that were written since it last looked.
+        self._touched: list[set[str]] = []
         # Set by whoever drives models here: what this process has committed, what another one has, and that news of
         # others may have been missed.
         self.on_commit: Callable[[Change], None] | None = None
@@ -59,6 +62,8 @@ class ChangeFeed:
         written = await self._store.commit(change, idempotency, fence)
         self._wake(*(o.id for o in written.operations), *([_FOLLOWERS] if written.events else []))
         of = written.after or written.before
+        if of is not None and written.after != written.before:
+            self._touch(of.uid)
         rescheduled = written.schedule is not None and written.schedule.by_user
         if of is not None and (written.operations or rescheduled):
             self._tell(of.uid, rescheduled)
@@ -83,6 +88,7 @@ class ChangeFeed:
                 self._access_changed()
                 continue
             self._wake(_FOLLOWERS, *item.operations)
+            self._touch(item.uid)
             self._tell(item.uid, True)
             if self.on_news is not None:
                 self.on_news(item)
@@ -103,6 +109,21 @@ class ChangeFeed:
         """What is set with every commit that has events, and is the listener's to clear."""
         with self._listen(_FOLLOWERS) as news:
             yield news
+
+    @contextmanager
+    def touches(self) -> Iterator[set[str]]:
+        """The uids of models as they are written, with an event or without one; the caller's to empty."""
+        touched = set[str]()
+        self._touched.append(touched)
+        try:
+            yield touched
+        finally:
+            self._touched = [other for other in self._touched if other is not touched]
+
+    def _touch(self, uid: str) -> None:
+        for touched in self._touched:
+            touched.add(uid)
+        self._wake(_TOUCHES)
 
     def stir_followers(self) -> None:
         """Events were written by another door than :meth:`commit`."""
@@ -135,18 +156,18 @@ class ChangeFeed:
                 yield event
 
     async def batches(
-        self, query: EventQuery, *, heartbeat: float, together: float = 0.0
+        self, query: EventQuery, *, heartbeat: float, together: float = 0.0, touched: set[str] | None = None
     ) -> AsyncIterator[Sequence[Event]]:
         """Events after ``query.after`` as they come: those of ``together`` seconds at a time, at most 500; none of them
-        after ``heartbeat`` seconds without any."""
+        after ``heartbeat`` seconds without any, and where something is in ``touched`` (see :meth:`touches`)."""
         last = query.after if query.after is not None else await self._store.last_event_id()
         quiet = 0.0
-        with self._listen(_FOLLOWERS) as news:
+        with self._listen(_FOLLOWERS, *([_TOUCHES] if touched is not None else [])) as news:
             while True:
                 news.clear()
                 page = await self._store.list_events(replace(query, after=last, page_size=_EVENT_BATCH, page_token=""))
-                if page.items:
-                    last, quiet = page.items[-1].id, 0.0
+                if page.items or touched:
+                    last, quiet = page.items[-1].id if page.items else last, 0.0
                     yield page.items
                 elif not await _wait(news, POLL):
                     quiet += POLL
@@ -167,15 +188,17 @@ class ChangeFeed:
                 listener.set()
 
     @contextmanager
-    def _listen(self, topic: str) -> Iterator[asyncio.Event]:
+    def _listen(self, *topics: str) -> Iterator[asyncio.Event]:
         listener = asyncio.Event()
-        self._listeners[topic].add(listener)
+        for topic in topics:
+            self._listeners[topic].add(listener)
         try:
             yield listener
         finally:
-            self._listeners[topic].discard(listener)
-            if not self._listeners[topic]:
-                del self._listeners[topic]
+            for topic in topics:
+                self._listeners[topic].discard(listener)
+                if not self._listeners[topic]:
+                    del self._listeners[topic]
 
 
 async def _wait(news: asyncio.Event, timeout: float) -> bool:

@@ -20,7 +20,7 @@ class Forecast:
     why and ``place`` where in the queue; ``must_stop`` are the fewest models that would have to stop for the
     first of them, ``would_preempt`` those that would be asked to make room by themselves. For an
     update also the ``strategy`` that would be taken, the ``changes`` with their effects, and whether the
-    restart must be acknowledged."""
+    restart must be acknowledged. ``warnings`` are what policies would let pass with a word."""
 
     fits: bool
     each: Amount
@@ -33,6 +33,7 @@ class Forecast:
     strategy: Strategy | None = None
     changes: tuple[FieldChange, ...] = ()
     needs_acknowledgement: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 def forecast_start(ref: ModelRef, spec: Spec, room: Room, now: datetime) -> Forecast:

@@ -5,7 +5,7 @@ The loop that stops models by itself is in :mod:`modelyard.control.policing`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -139,6 +139,11 @@ class PolicyDesk(Gate):
 
     async def explain(self, model: Model) -> Explanation:
         return self._explain(model, await self._verdict(subject_of(model)), self._clock())
+
+    async def verdicts(self, models: Sequence[Model]) -> Mapping[str, Verdict]:
+        """What the policies come to for each of them, by uid."""
+        policies, overrides, now = await self._store.policies(), await self._store.overrides(), self._clock()
+        return {model.uid: decide(subject_of(model), policies, overrides, now) for model in models}
 
     async def preview(self, policy: Policy) -> AsyncIterator[tuple[Explanation, Sequence[Ruling]]]:
         """What each model that ``policy`` selects would come to with it, and what of that is its own doing. Nothing is

@@ -27,7 +27,8 @@ MODEL_SORTS = ("name", "-name", "created_at", "-created_at", "updated_at", "-upd
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelQuery:
     """Which models to list. ``namespace`` None: all; ``labels`` must all match; ``search`` is part of
-    the name; ``page_token`` is what the page before ended with; ``sight``: only what that sees."""
+    the name; ``scheduled``: only those with a schedule; ``page_token`` is what the page before ended with; ``sight``:
+    only what that sees."""
 
     namespace: str | None = None
     uids: tuple[str, ...] | None = None
@@ -35,6 +36,7 @@ class ModelQuery:
     engine: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     search: str = ""
+    scheduled: bool = False
     sort: str = "name"
     page_size: int = 50
     page_token: str = ""
@@ -397,12 +399,13 @@ class ArmLoad:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
     """How the requests of one model were answered since the gateway began to count: so many ``answers``, of which
-    ``errors`` with 5xx (refusals among them), and how many of those that reached an instance took how long
-    (``buckets``: see :mod:`modelyard.domain.latency`)."""
+    ``errors`` with 5xx (refusals among them) and ``rejected`` with 4xx, and how many of those that reached an instance
+    took how long (``buckets``: see :mod:`modelyard.domain.latency`)."""
 
     answers: int
     errors: int
     buckets: tuple[int, ...]
+    rejected: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -411,7 +414,7 @@ class Load:
     it (held ones when they go on to an instance); ``busy``: seconds spent in instances, all requests added
     up, those in flight included; ``quiet``: seconds since the last request ended or the count began, 0 while one
     is in flight; ``waiting``: requests that are held; ``arms``: those of its traffic, if it has several;
-    ``answered``: None while nothing was."""
+    ``answered``: None while nothing was; ``instances``: those that have requests in flight, and how many."""
 
     uid: str
     requests: int
@@ -421,6 +424,7 @@ class Load:
     quiet: float
     arms: tuple[ArmLoad, ...] = ()
     answered: Answered | None = None
+    instances: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,12 +73,7 @@ class ScheduleService:
         self, namespace: str, name: str, schedule: Schedule, caller: Caller, found: Sequence[Problem] = ()
     ) -> ModelSchedule:
         """``found`` is what its reader has found wrong with the request; the answer names all of it."""
-        # Of what could not be read, nothing else is to be said.
-        unread = {_item(problem.path) for problem in found}
-        problems = [*found, *(p for p in schedule_problems(schedule) if _item(p.path) not in unread)]
-        if schedule.holidays is not None and not any(p.path.startswith("holidays") for p in problems):
-            # Beside the event loop: the first question has the calendars loaded.
-            problems += await asyncio.to_thread(calendar_problems, schedule.holidays)
+        problems = await _problems(schedule, found)
 
         def decide(model: Model, kept: ModelSchedule | None, now: datetime) -> Edit:
             if problems:
@@ -140,6 +135,13 @@ class ScheduleService:
         loop."""
         return await asyncio.to_thread(_coming, kept, self._clock(), days)
 
+    async def foresee(self, schedule: Schedule, days: int, found: Sequence[Problem] = ()) -> Coming:
+        """What would come of one that is not saved; ``found`` as in :meth:`save`. Raises InvalidRequest."""
+        if problems := await _problems(schedule, found):
+            raise InvalidRequest(problems)
+        now = self._clock()
+        return await self.coming(scheduling.saved(None, "", schedule, "", now), days)
+
     async def calendar(self, model: Model, kept: ModelSchedule, days: int) -> str:
         """The windows of the next ``days`` times 24 hours as iCalendar, worked out beside the event loop as well."""
         return await asyncio.to_thread(_calendar, model, kept, self._clock(), days)
@@ -176,6 +178,16 @@ class ScheduleService:
                 continue
             return edit.after
         raise Busy
+
+
+async def _problems(schedule: Schedule, found: Sequence[Problem]) -> list[Problem]:
+    # Of what could not be read, nothing else is to be said.
+    unread = {_item(problem.path) for problem in found}
+    problems = [*found, *(p for p in schedule_problems(schedule) if _item(p.path) not in unread)]
+    if schedule.holidays is not None and not any(p.path.startswith("holidays") for p in problems):
+        # Beside the event loop: the first question has the calendars loaded.
+        problems += await asyncio.to_thread(calendar_problems, schedule.holidays)
+    return problems
 
 
 def _item(path: str) -> str:

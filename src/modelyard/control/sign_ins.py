@@ -56,7 +56,7 @@ class SignIns:
         """
         refused = self._limits.take((("links", caller), _LINKS))
         if refused is not None:
-            raise RateLimited(f"By {caller} links to sign in by", _LINKS, refused[1])
+            raise RateLimited("Links to sign in by", _LINKS, refused[1])
         code = secrets.token_urlsafe(32)
         ends, shown = self._clock() + LINK_LASTS, digest(code)
         await self._store.put_code(shown, self._box.seal(_LINK, shown, credential).sealed, ends)
@@ -85,4 +85,4 @@ class SignIns:
         """Somebody at ``address`` has shown what is not valid. Raises RateLimited: too often of late."""
         refused = self._limits.take((("failures", address), _FAILURES))
         if refused is not None:
-            raise RateLimited("What is not valid", _FAILURES, refused[1])
+            raise RateLimited("Signing in with what is not valid", _FAILURES, refused[1])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
-from modelyard.control.ports import Answered, ArmLoad, CanaryShare, Loads, Store
+from modelyard.control.in_flight import InFlight
+from modelyard.control.ports import Answered, ArmLoad, CanaryShare, Load, Loads, Store
 from modelyard.domain.canary import Evidence
 from modelyard.domain.model import InstancePhase, Model, Rollout
 from modelyard.domain.significance import Counts
@@ -23,6 +24,11 @@ class TrafficBook:
         self.answered: dict[str, Answered] = {}
         # Those of which something was told since somebody emptied this.
         self.news: set[str] = set()
+        # What was told last of each model since somebody emptied this, by the gateway and the model's uid: of a gateway
+        # that has ended too, those of an earlier one first.
+        self.told: dict[tuple[str, str], Load] = {}
+        self.on_told: Callable[[], None] = lambda: None
+        self.in_flight = InFlight()
 
     def take(self, loads: Loads) -> None:
         """A report of the gateway."""
@@ -31,7 +37,10 @@ class TrafficBook:
             self._arms.clear()
             self.answered.clear()
             self.news.clear()
+            self.in_flight.clear()
+        self.in_flight.take(loads.models)
         for load in loads.models:
+            self.told[loads.gateway, load.uid] = load
             if load.answered is not None:
                 self.answered[load.uid] = load.answered
                 self.news.add(load.uid)
@@ -39,6 +48,7 @@ class TrafficBook:
                 self._arms[load.uid] = load.arms
             else:
                 self._arms.pop(load.uid, None)
+        self.on_told()
 
     @property
     def gateway(self) -> str:
@@ -49,6 +59,7 @@ class TrafficBook:
         self._arms.pop(uid, None)
         self.answered.pop(uid, None)
         self.news.discard(uid)
+        self.in_flight.forget(uid)
 
     def arms(self, uid: str) -> Sequence[ArmLoad]:
         """Of a model that has arms and of which something was told."""

@@ -62,7 +62,9 @@ def plan_release(model: Model, observation: Observation, now: datetime) -> Plan:
     # nothing in flight and does not go get more time than that.
     grace = min(TERMINATE_GRACE, max((stop.deadline - now).total_seconds(), 0.0)) if drained else 0.0
     message = f"Ending {len(observation.instances)} instance(s)."
-    stuck_at = max(stop.deadline, stop.at + timedelta(seconds=TERMINATE_GRACE)) + STUCK_AFTER
+    # Counted from when each began to end, not from the stop: nobody may have been there to end it for long.
+    began = [i.since if i.phase is InstancePhase.TERMINATING else now for i in observation.instances]
+    stuck_at = max(stop.deadline, *began) + timedelta(seconds=TERMINATE_GRACE) + STUCK_AFTER
     degraded = (STUCK, what_is_left(observation.instances)) if now >= stuck_at else None
     return Plan(
         status=with_conditions(

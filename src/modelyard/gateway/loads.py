@@ -38,7 +38,10 @@ class Meter:
     """Counts of one model. ``requests`` went to an instance, ``in_flight`` of them are there now,
     ``waiting`` are held until there is one."""
 
-    __slots__ = ("_busy", "_changed_at", "_loads", "arms", "in_flight", "requests", "round", "stats", "uid", "waiting")
+    __slots__ = (
+        "_busy", "_changed_at", "_loads", "arms", "by_instance", "in_flight", "requests", "round", "stats", "uid",
+        "waiting",
+    )  # fmt: skip
 
     def __init__(self, loads: Loads, uid: str) -> None:
         self.uid = uid
@@ -49,6 +52,8 @@ class Meter:
         self.arms: Mapping[Any, Readable] = {}
         # How its requests were answered, where that is counted.
         self.stats: Answered | None = None
+        # Requests in flight by instance id, if somebody knows.
+        self.by_instance: Callable[[], Iterable[tuple[str, int]]] | None = None
         # The last one of Loads' rounds in which something of this has changed.
         self.round = 0
         self._loads = loads
@@ -94,6 +99,8 @@ class Meter:
         more: dict[str, Any] = {"arms": [arm.read() for arm in self.arms.values()]} if self.arms else {}
         if stats is not None and stats.codes:
             more["answered"] = stats.read()
+        if self.in_flight and self.by_instance is not None:
+            more["instances"] = {name: count for name, count in self.by_instance() if count}
         return {
             "uid": self.uid,
             "requests": self.requests,

@@ -43,7 +43,10 @@ class ModelStats:
     def read(self) -> dict[str, Any]:
         """The counts as the control process is told them."""
         errors = sum(count for code, count in self.codes.items() if code >= 500)
-        return {"answers": sum(self.codes.values()), "errors": errors, "buckets": self.buckets}
+        rejected = sum(count for code, count in self.codes.items() if 400 <= code < 500)
+        return {
+            "answers": sum(self.codes.values()), "errors": errors, "rejected": rejected, "buckets": self.buckets
+        }  # fmt: skip
 
 
 class MeasuredArm(Protocol):

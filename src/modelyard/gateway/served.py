@@ -94,6 +94,7 @@ class ServedModel:
         self.meter = meter
         self.stats = meter.stats = ModelStats()
         self.arms = meter.arms = Arms()
+        meter.by_instance = self.by_instance
         # Those that serve, and closed ones with something in flight still.
         self.endpoints: dict[str, Endpoint] = {}
         # Those that serve, by what they speak.

@@ -60,7 +60,7 @@ def list_page(connection: sa.Connection, query: EventQuery) -> Page[Event]:
             statement = statement.where(events.c.id < position[0])
         statement = statement.order_by(events.c.id.desc())
     rows = connection.execute(statement.limit(query.page_size + 1)).all()
-    return page(rows, query, _event, lambda row: (str(row.id),))
+    return page(rows, query, event_of, lambda row: (str(row.id),))
 
 
 def last_id(connection: sa.Connection) -> int:
@@ -81,7 +81,7 @@ def _values(event: Event) -> dict[str, Any]:
     }
 
 
-def _event(row: Any) -> Event:
+def event_of(row: Any) -> Event:
     return Event(
         id=row.id,
         at=row.at,

@@ -22,7 +22,7 @@ from modelyard.store.dialects import insert_new
 from modelyard.store.pages import check_page_size, invalid, page, read_token
 from modelyard.store.salvage import decode_spec, decode_status
 from modelyard.store.sight import narrowed
-from modelyard.store.tables import model_groups, model_labels, models
+from modelyard.store.tables import model_groups, model_labels, models, schedules
 from modelyard.store.tables import revisions as revision_rows
 
 # A name has at most 63 characters, so no longer text is part of one; SQLite bounds the pattern's length.
@@ -129,6 +129,8 @@ def _filtered(query: ModelQuery) -> sa.Select[Any]:
         # Names are lower-case; so is the search then, on both databases (their LIKEs differ in this).
         text = query.search.lower()[:_LONGEST_SEARCH]
         statement = statement.where(models.c.name.contains(text, autoescape=True))
+    if query.scheduled:
+        statement = statement.where(sa.exists().where(schedules.c.model_uid == models.c.uid))
     return statement
 
 

@@ -59,6 +59,7 @@ from modelyard.store.catalog import SqlCatalog
 from modelyard.store.commit import commit
 from modelyard.store.database import Database, Work
 from modelyard.store.engine import connect
+from modelyard.store.history import SqlHistory
 from modelyard.store.keeping import SqlPins
 from modelyard.store.policies import SqlPolicies
 from modelyard.store.schedules import SqlSchedules
@@ -94,6 +95,7 @@ class SqlStore(Store, Sites):
         self.policies = SqlPolicies(database)
         self.bulks = SqlBulks(database)
         self.alerts = SqlAlerts(database)
+        self.history = SqlHistory(database)
         self.sign_ins = SqlSignIns(database)
         self.sealed = SqlSealed(database)
         # Tells our own news from that of others.

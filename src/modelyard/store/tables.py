@@ -13,6 +13,7 @@ from sqlalchemy import JSON, BigInteger, Boolean, Column, DateTime, Double, Iden
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
+from modelyard.domain.latency import BOUNDS
 from modelyard.store.codec import clean
 
 MAX_BIGINT = 2**63 - 1
@@ -548,4 +549,32 @@ policy_marks = Table(
     _column("policy", Str, key=True),
     _column("kind", Str, key=True),
     _column("at", Utc),
+)
+
+# How long requests took: one column for each bucket of domain/latency.py, so that the database can add them up.
+TOOK = [f"took_{bucket}" for bucket in range(len(BOUNDS) + 1)]
+
+model_metrics = Table(
+    "model_metrics",
+    metadata,
+    _column("model_uid", Str, key=True),
+    # 60 or 3600 seconds, from ``at`` on (seconds of the epoch).
+    _column("length", Integer, key=True),
+    _column("at", BigInteger, key=True),
+    _column("requests", BigInteger),
+    _column("errors", BigInteger),
+    _column("rejected", BigInteger),
+    _column("busy", Double),
+    *(_column(name, BigInteger) for name in TOOK),
+    _column("instances", Integer, null=True),
+    _column("memory", BigInteger, null=True),
+)
+
+metric_totals = Table(
+    "metric_totals",
+    metadata,
+    _column("model_uid", Str, key=True),
+    _column("site", Str),
+    _column("gateway", Str),
+    _column("totals", Document),
 )

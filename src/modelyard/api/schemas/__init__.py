@@ -41,6 +41,8 @@ from modelyard.api.schemas.capacity import (
 from modelyard.api.schemas.changes import CommandOutcome, Lifecycle, ModelGone
 from modelyard.api.schemas.comparing import ContentDiff, FileDifference, FileState, FileTensors, Some, TensorDifference
 from modelyard.api.schemas.contents import Collected, Evicted, RegistryStore, VersionFile
+from modelyard.api.schemas.history import HistoryMark, ModelHistory, TrafficHistory
+from modelyard.api.schemas.installation import Installation, Setting, SiteLease
 from modelyard.api.schemas.objects import ObjectKey, StoredObject, Touched
 from modelyard.api.schemas.policies import (
     ModelPolicies,
@@ -74,6 +76,7 @@ from modelyard.api.schemas.records import (
     ProblemBody,
     Quota,
     Revision,
+    Sample,
     Step,
     Version,
 )
@@ -111,6 +114,7 @@ from modelyard.api.schemas.requests import (
 )
 from modelyard.api.schemas.schedules import (
     ComingAction,
+    ComingActions,
     DayException,
     DayOff,
     ExtendSchedule,
@@ -120,11 +124,14 @@ from modelyard.api.schemas.schedules import (
     LastUpdate,
     NextAction,
     OffsetChange,
+    Run,
     SaveSchedule,
     Schedule,
     ScheduleFailure,
     SchedulePreview,
     ScheduleStatus,
+    ShutDown,
+    Timetable,
     TimeWindow,
 )
 from modelyard.api.schemas.session import Session, SignIn, SignInLink, Way
@@ -159,7 +166,7 @@ from modelyard.api.schemas.status import (
     Transition,
     Waiting,
 )
-from modelyard.api.schemas.traffic import ArmComparison, ArmReport, SetPercent, TrafficReport
+from modelyard.api.schemas.traffic import ArmComparison, ArmReport, InFlight, SetPercent, TrafficReport
 from modelyard.api.schemas.transfers import Transfer, TransferError
 
 __all__ = [
@@ -190,6 +197,7 @@ __all__ = [
     "Cleared",
     "Collected",
     "ComingAction",
+    "ComingActions",
     "CommandOutcome",
     "Condition",
     "ContentDiff",
@@ -220,9 +228,12 @@ __all__ = [
     "Forecast",
     "Grant",
     "Health",
+    "HistoryMark",
     "Holding",
     "Holidays",
     "ImportVersion",
+    "InFlight",
+    "Installation",
     "Instance",
     "Inventory",
     "ItemError",
@@ -237,6 +248,7 @@ __all__ = [
     "Member",
     "Model",
     "ModelGone",
+    "ModelHistory",
     "ModelPolicies",
     "ModelRef",
     "ModelVersion",
@@ -285,6 +297,8 @@ __all__ = [
     "RollBack",
     "RolloutStatus",
     "RotateKey",
+    "Run",
+    "Sample",
     "SaveSchedule",
     "Scale",
     "Schedule",
@@ -298,7 +312,9 @@ __all__ = [
     "SetPolicy",
     "SetSignaturePolicy",
     "SetWebhook",
+    "Setting",
     "Shortage",
+    "ShutDown",
     "ShutdownRule",
     "SignIn",
     "SignInLink",
@@ -307,6 +323,7 @@ __all__ = [
     "SignatureVerdict",
     "SilenceAlert",
     "SiteCapacity",
+    "SiteLease",
     "Size",
     "Some",
     "Spec",
@@ -320,7 +337,9 @@ __all__ = [
     "TensorDifference",
     "TensorSignature",
     "TimeWindow",
+    "Timetable",
     "Touched",
+    "TrafficHistory",
     "TrafficReport",
     "Transfer",
     "TransferError",

@@ -36,6 +36,7 @@ class Forecast(BaseModel):
     strategy: Strategy | None = Field(description="The order in which an update would replace instances.")
     changes: list[FieldChange]
     needs_acknowledgement: bool = Field(description="The request needs `acknowledge_restart`.")
+    warnings: list[str] = Field(description="What policies would let pass, with these words.")
 
 
 class Device(BaseModel):

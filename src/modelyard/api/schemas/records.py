@@ -178,3 +178,10 @@ class ProblemBody(BaseModel):
     request_id: str
     errors: list[FieldError] | None = None
     allowed: list[str] | None = None
+
+
+class Sample(BaseModel):
+    """A small real model to try things on."""
+
+    name: str = Field(description="Also the model's, once it is deployed.")
+    description: str

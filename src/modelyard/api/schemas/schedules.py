@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from modelyard.api.schemas.base import Flag, In, Request
 from modelyard.domain.schedules import ClockChange, ScheduledAction, ScheduleKind, Weekday
 from modelyard.domain.scheduling import Health, Outcome
+from modelyard.domain.states import State
 
 _ZONE = "A name of the IANA database."
 _RECURRING = "Of type `recurring`: the window of every day."
@@ -152,12 +153,40 @@ class OffsetChange(BaseModel):
     after: str
 
 
-class SchedulePreview(BaseModel):
-    namespace: str
-    name: str
+class ComingActions(BaseModel):
     timezone: str
     enabled: bool
     days: int
     actions: list[ComingAction]
     days_off: list[DayOff]
     clock_changes: list[OffsetChange]
+
+
+class SchedulePreview(ComingActions):
+    namespace: str
+    name: str
+
+
+class Run(BaseModel):
+    """A time in which a schedule has its model run."""
+
+    start: datetime
+    stop: datetime
+    note: str
+
+
+class ShutDown(BaseModel):
+    """A time in which a policy keeps a model shut down."""
+
+    policy: str
+    namespace: str = Field(description="The policy's; empty: of the whole installation.")
+    start: datetime
+    stop: datetime
+
+
+class Timetable(ScheduleStatus):
+    """A model's schedule within the stretch of time that was asked about."""
+
+    state: State
+    runs: list[Run]
+    shut: list[ShutDown]

@@ -53,6 +53,15 @@ class TrafficReport(BaseModel):
     arms: list[ArmReport]
 
 
+class InFlight(BaseModel):
+    """How many requests are in a model now."""
+
+    counted: bool = Field(description="Whether the front door has told of it here.")
+    requests: int = Field(description="In its instances.")
+    waiting: int = Field(description="Held until an instance is there.")
+    instances: dict[str, int] = Field(description="In each instance that has any, by its id.")
+
+
 class SetPercent(Request):
     percent: Whole = Field(description="Per cent of the requests for the new revision, from 1 to 99.")
     reason: str = Field("", max_length=1024, description="Why; recorded with the event.")

@@ -36,7 +36,7 @@ test: $(INSTALLED_DEV) $(INSTALLED_CLIENTS) $(DASHBOARD) ## Check style, types a
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@dashboard/node_modules/.bin/prettier --check --log-level warn dashboard/src
+	@cd dashboard && node_modules/.bin/prettier --check --log-level warn src
 	@sh scripts/browser.sh
 	@$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 

@@ -78,6 +78,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "policies_delete": "policies.delete",
     "policies_preview": "policies.preview",
     "schedules_preview": "schedules.preview",
+    "samples_deploy": "models.deploy",
     "alerts_put_silence": "alerts.silence",
     "alerts_delete_silence": "alerts.end_silence",
     "alerting_put_rule": "alert_rules.set",

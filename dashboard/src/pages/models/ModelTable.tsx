@@ -1,8 +1,9 @@
 /** The table of models. A row is drawn anew only when its model has changed. */
 
-import { Content, Truncate } from "@patternfly/react-core";
+import { ClipboardCopyButton, Content } from "@patternfly/react-core";
 import { Table, Tbody, Td, Th, Thead, Tr, type ThProps } from "@patternfly/react-table";
-import { memo, useMemo } from "react";
+import { many } from "../../components/quantities";
+import { memo, useMemo, useState } from "react";
 import { Link } from "react-router";
 
 import type { Model } from "../../api/queries";
@@ -48,12 +49,13 @@ export function ModelTable({ models, view, change, selected, select }: Props) {
             Name
           </Th>
           <Th {...sort("state")}>State</Th>
-          <Th {...sort("source")}>Source</Th>
-          <Th modifier="nowrap">Backend</Th>
+          <Th {...sort("source")} modifier="nowrap">
+            Version
+          </Th>
           <Th {...sort("instances")} modifier="nowrap">
             Instances
           </Th>
-          <Th modifier="nowrap">Devices</Th>
+          <Th modifier="nowrap">Endpoint</Th>
           <Th modifier="nowrap">Next action</Th>
           <Th>Owner</Th>
           <Th {...sort("changed")} modifier="nowrap">
@@ -102,7 +104,7 @@ const Row = memo(
           <Link to={`/models/${model.namespace}/${model.name}`}>{model.name}</Link>
           <div className="yard-quiet">{model.namespace}</div>
         </Td>
-        <Td dataLabel="State" modifier="fitContent">
+        <Td dataLabel="State">
           <StateLabel state={status.state} />
           {status.state !== "running" && status.message && (
             <Content component="small" className="yard-message">
@@ -110,15 +112,21 @@ const Row = memo(
             </Content>
           )}
         </Td>
-        <Td dataLabel="Source">
-          <Truncate content={sourceOf(model)} position="start" />
+        <Td dataLabel="Version">
+          {/* Of a long path the end says most. */}
+          <bdi className="yard-source" title={sourceOf(model)}>
+            {sourceOf(model)}
+          </bdi>
+          <div className="yard-quiet">
+            {spec.engine} on {spec.backend}
+          </div>
         </Td>
-        <Td dataLabel="Backend">{spec.backend}</Td>
         <Td dataLabel="Instances" className="yard-number">
           {status.instances_ready}/{status.instances_desired}
+          {gpus > 0 && <div className="yard-quiet">{many(gpus, "GPU")}</div>}
         </Td>
-        <Td dataLabel="Devices" className="yard-number">
-          {gpus > 0 ? `${gpus} GPU` : "–"}
+        <Td dataLabel="Endpoint">
+          {status.endpoints.infer ? <CopyEndpoint name={model.name} path={status.endpoints.infer} /> : "–"}
         </Td>
         <Td dataLabel="Next action">{next ? <Next next={next} /> : "–"}</Td>
         <Td dataLabel="Owner">{spec.labels?.owner ?? "–"}</Td>
@@ -145,6 +153,24 @@ function Next({ next }: { next: NextAction }) {
       <Ago at={next.at} />
       <div className="yard-quiet">{next.action === "start" ? "starts" : "stops"}</div>
     </>
+  );
+}
+
+/** The address is long and alike in every row: what one wants of it is to have it. */
+function CopyEndpoint({ name, path }: { name: string; path: string }) {
+  const [copied, setCopied] = useState(false);
+  const url = `${window.location.origin}${path}`;
+  return (
+    <ClipboardCopyButton
+      id={`endpoint-${name}-copy`}
+      textId={`endpoint-${name}`}
+      variant="plain"
+      aria-label={`Copy the address of ${name}`}
+      onClick={() => void navigator.clipboard.writeText(url).then(() => setCopied(true))}
+      onTooltipHidden={() => setCopied(false)}
+    >
+      {copied ? "Copied" : url}
+    </ClipboardCopyButton>
   );
 }
 

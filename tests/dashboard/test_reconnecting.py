@@ -131,7 +131,8 @@ def test_whose_key_is_revoked_is_led_to_sign_in_by_the_next_call(
     page.goto("/#/")
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     house.ask("DELETE", f"/keys/{key['id']}")
-    page.get_by_role("link", name="Models", exact=True).first.click()
+    # By the address: the page may have found out by itself, and have no links any more.
+    page.evaluate("if (!location.hash.startsWith('#/sign-in')) location.hash = '#/models'")
     expect(page.get_by_role("heading", name="Sign in to Modelyard")).to_be_visible()
     expect(page.get_by_text(re.compile("'leaked' was revoked"))).to_be_visible()
 

@@ -1,7 +1,7 @@
 /** The table of models. A row is drawn anew only when its model has changed. */
 
 import { ClipboardCopyButton, Content } from "@patternfly/react-core";
-import { Table, Tbody, Td, Th, Thead, Tr, type ThProps } from "@patternfly/react-table";
+import { InnerScrollContainer, Table, Tbody, Td, Th, Thead, Tr, type ThProps } from "@patternfly/react-table";
 import { many } from "../../components/quantities";
 import { memo, useMemo, useState } from "react";
 import { Link } from "react-router";
@@ -41,49 +41,54 @@ export function ModelTable({ models, view, change, selected, select }: Props) {
     [timetables],
   );
   return (
-    <Table aria-label="Models" variant="compact" isStickyHeader>
-      <Thead>
-        <Tr>
-          <Th select={{ isSelected: all, onSelect: (_, on) => toggleAll(on) }} />
-          <Th {...sort("name")} modifier="nowrap">
-            Name
-          </Th>
-          <Th {...sort("state")}>State</Th>
-          <Th {...sort("source")} modifier="nowrap">
-            Version
-          </Th>
-          <Th {...sort("instances")} modifier="nowrap">
-            Instances
-          </Th>
-          <Th modifier="nowrap">Endpoint</Th>
-          <Th modifier="nowrap">Next action</Th>
-          <Th>Owner</Th>
-          <Th {...sort("changed")} modifier="nowrap">
-            Last change
-          </Th>
-          <Th screenReaderText="Actions" />
-        </Tr>
-      </Thead>
-      <Tbody>
-        {models.map((model, index) => (
-          <Row
-            key={model.uid}
-            model={model}
-            index={index}
-            next={coming.get(`${model.namespace}/${model.name}`) ?? null}
-            isSelected={selected.has(model.uid)}
-            onSelect={(on) => {
-              const next = new Set(selected);
-              if (on) next.add(model.uid);
-              else next.delete(model.uid);
-              select(next);
-            }}
-          />
-        ))}
-      </Tbody>
-    </Table>
+    <InnerScrollContainer>
+      <Table aria-label="Models" variant="compact" isStickyHeader>
+        <Thead>
+          <Tr>
+            <Th select={{ isSelected: all, onSelect: (_, on) => toggleAll(on) }} />
+            <Th {...sort("name")} modifier="nowrap">
+              Name
+            </Th>
+            <Th {...sort("state")}>State</Th>
+            <Th {...sort("source")} modifier="nowrap">
+              Version
+            </Th>
+            <Th {...sort("instances")} modifier="nowrap">
+              Instances
+            </Th>
+            <Th modifier="nowrap">Endpoint</Th>
+            <Th modifier="nowrap">Next action</Th>
+            <Th visibility={WIDE}>Owner</Th>
+            <Th {...sort("changed")} modifier="nowrap">
+              Last change
+            </Th>
+            <Th screenReaderText="Actions" />
+          </Tr>
+        </Thead>
+        <Tbody>
+          {models.map((model, index) => (
+            <Row
+              key={model.uid}
+              model={model}
+              index={index}
+              next={coming.get(`${model.namespace}/${model.name}`) ?? null}
+              isSelected={selected.has(model.uid)}
+              onSelect={(on) => {
+                const next = new Set(selected);
+                if (on) next.add(model.uid);
+                else next.delete(model.uid);
+                select(next);
+              }}
+            />
+          ))}
+        </Tbody>
+      </Table>
+    </InnerScrollContainer>
   );
 }
+
+// Only where there is room for it beside what one acts on.
+const WIDE: ("hidden" | "visibleOn2Xl")[] = ["hidden", "visibleOn2Xl"];
 
 interface RowProps {
   model: Model;
@@ -129,7 +134,9 @@ const Row = memo(
           {status.endpoints.infer ? <CopyEndpoint name={model.name} path={status.endpoints.infer} /> : "–"}
         </Td>
         <Td dataLabel="Next action">{next ? <Next next={next} /> : "–"}</Td>
-        <Td dataLabel="Owner">{spec.labels?.owner ?? "–"}</Td>
+        <Td dataLabel="Owner" visibility={WIDE}>
+          {spec.labels?.owner ?? "–"}
+        </Td>
         <Td dataLabel="Last change">
           <Ago at={status.last_transition.at} />
           <div className="yard-quiet">by {status.last_transition.actor}</div>

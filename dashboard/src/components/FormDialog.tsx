@@ -11,6 +11,7 @@ import {
   ModalBody,
   ModalFooter,
   ModalHeader,
+  TextInput,
   type ModalProps,
 } from "@patternfly/react-core";
 import { useId, type ReactNode } from "react";
@@ -34,6 +35,8 @@ interface FormDialogProps {
   close: () => void;
   isDisabled?: boolean;
   isDangerous?: boolean;
+  /** What leads out of it, where Cancel would be taken for the act itself. */
+  back?: string;
   variant?: ModalProps["variant"];
   children: ReactNode;
 }
@@ -48,6 +51,7 @@ export function FormDialog({
   close,
   isDisabled = false,
   isDangerous = false,
+  back = "Cancel",
   variant = "small",
   children,
 }: FormDialogProps) {
@@ -83,7 +87,7 @@ export function FormDialog({
           {words}
         </Button>
         <Button variant="link" onClick={close}>
-          Cancel
+          {back}
         </Button>
       </ModalFooter>
     </Modal>
@@ -113,6 +117,21 @@ export function Field({ label, id, help, wrong, isRequired = false, role, childr
         </FormHelperText>
       )}
     </FormGroup>
+  );
+}
+
+/** Why it is done, for the record. */
+export function ReasonField({ reason, write }: { reason: string; write: (reason: string) => void }) {
+  const id = useId();
+  return (
+    <Field label="Reason" id={id}>
+      <TextInput
+        id={id}
+        value={reason}
+        onChange={(_, value) => write(value)}
+        placeholder="On record for everyone who asks why"
+      />
+    </Field>
   );
 }
 

@@ -1,21 +1,11 @@
 /** Delete a model: what goes with it, and its name typed, because nothing brings it back. */
 
-import {
-  Button,
-  Content,
-  Form,
-  FormGroup,
-  Modal,
-  ModalBody,
-  ModalFooter,
-  ModalHeader,
-  TextInput,
-} from "@patternfly/react-core";
+import { Content, TextInput } from "@patternfly/react-core";
 import { useMutation } from "@tanstack/react-query";
 import { useId, useState } from "react";
 
 import type { Model } from "../../api/queries";
-import { ErrorAlert } from "../Failed";
+import { Field, FormDialog, ReasonField } from "../FormDialog";
 import { notify } from "../notices";
 import { remove } from "./commands";
 
@@ -32,43 +22,24 @@ export function DeleteDialog({ model, close, done }: { model: Model; close: () =
     },
   });
   return (
-    <Modal isOpen onClose={close} variant="small" aria-labelledby={`${id}-title`}>
-      <ModalHeader title={`Delete ${model.name}?`} titleIconVariant="warning" labelId={`${id}-title`} />
-      <ModalBody>
-        <Form
-          id={`${id}-form`}
-          onSubmit={(event) => {
-            event.preventDefault();
-            if (typed === model.name) deleting.mutate();
-          }}
-        >
-          {deleting.error && <ErrorAlert title="It was not deleted" error={deleting.error} />}
-          <Content>
-            Its instances end, and its spec, revisions and schedule are gone for good. Versions in the registry and the
-            record of who did what stay.
-          </Content>
-          <FormGroup label={`Type ${model.name} to confirm`} fieldId={`${id}-name`} isRequired>
-            <TextInput id={`${id}-name`} value={typed} onChange={(_, value) => type(value)} autoComplete="off" />
-          </FormGroup>
-          <FormGroup label="Reason" fieldId={`${id}-reason`}>
-            <TextInput id={`${id}-reason`} value={reason} onChange={(_, value) => setReason(value)} />
-          </FormGroup>
-        </Form>
-      </ModalBody>
-      <ModalFooter>
-        <Button
-          type="submit"
-          form={`${id}-form`}
-          variant="danger"
-          isDisabled={typed !== model.name || deleting.isPending}
-          isLoading={deleting.isPending}
-        >
-          Delete
-        </Button>
-        <Button variant="link" onClick={close}>
-          Cancel
-        </Button>
-      </ModalFooter>
-    </Modal>
+    <FormDialog
+      title={`Delete ${model.name}?`}
+      words="Delete"
+      refused="It was not deleted"
+      mutation={deleting}
+      submit={deleting.mutate}
+      close={close}
+      isDisabled={typed !== model.name}
+      isDangerous
+    >
+      <Content>
+        Its instances end, and its spec, revisions and schedule are gone for good. Versions in the registry and the
+        record of who did what stay.
+      </Content>
+      <Field label={`Type ${model.name} to confirm`} id={`${id}-name`} isRequired>
+        <TextInput id={`${id}-name`} value={typed} onChange={(_, value) => type(value)} autoComplete="off" />
+      </Field>
+      <ReasonField reason={reason} write={setReason} />
+    </FormDialog>
   );
 }

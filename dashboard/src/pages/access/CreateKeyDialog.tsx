@@ -4,10 +4,9 @@ import { Split, SplitItem, TextInput } from "@patternfly/react-core";
 import { useMutation } from "@tanstack/react-query";
 import { useId, useState } from "react";
 
-import { Field, FormDialog, wrongWith } from "../../components/FormDialog";
+import { Field, FormDialog, wrongWith, ReasonField } from "../../components/FormDialog";
 import { endOf, LONG, startEnd, Until } from "../../components/Until";
 import { askAgain, createKey, type NewApiKey, type Role } from "./calls";
-import { Reason } from "./MemberDialogs";
 import { parts, PatternsField, RoleField } from "./roles";
 
 const NAME = /^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$/;
@@ -126,7 +125,7 @@ export function CreateKeyDialog({ scope, close, made }: Props) {
           autoComplete="off"
         />
       </Field>
-      <Reason id={`${id}-reason`} reason={reason} give={setReason} />
+      <ReasonField reason={reason} write={setReason} />
     </FormDialog>
   );
 }

@@ -5,11 +5,10 @@ import { useMutation } from "@tanstack/react-query";
 import { useId, useState } from "react";
 
 import { Ago } from "../../components/Ago";
-import { Field, FormDialog } from "../../components/FormDialog";
+import { Field, FormDialog, ReasonField } from "../../components/FormDialog";
 import { notify } from "../../components/notices";
 import { PickOne } from "../../components/Pick";
 import { askAgain, revokeKey, rotateKey, type ApiKey, type NewApiKey } from "./calls";
-import { Reason } from "./MemberDialogs";
 
 interface Props {
   scope: string;
@@ -65,7 +64,6 @@ export function RotateKeyDialog({ scope, of, close, made }: Props & { made: (key
 
 export function RevokeKeyDialog({ scope, of, close }: Props) {
   const [reason, setReason] = useState("");
-  const id = useId();
   const revoking = useMutation({
     mutationFn: () => revokeKey(scope, of.id, reason),
     onSuccess: () => {
@@ -96,7 +94,7 @@ export function RevokeKeyDialog({ scope, of, close }: Props) {
         </p>
         <p>A revoked key never works again; make a new one in its place.</p>
       </Content>
-      <Reason id={`${id}-reason`} reason={reason} give={setReason} />
+      <ReasonField reason={reason} write={setReason} />
     </FormDialog>
   );
 }

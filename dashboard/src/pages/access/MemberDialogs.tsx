@@ -4,7 +4,7 @@ import { Content, TextInput } from "@patternfly/react-core";
 import { useMutation } from "@tanstack/react-query";
 import { useId, useState } from "react";
 
-import { Field, FormDialog, wrongWith } from "../../components/FormDialog";
+import { Field, FormDialog, wrongWith, ReasonField } from "../../components/FormDialog";
 import { notify } from "../../components/notices";
 import { askAgain, putMember, removeMember, type Member, type Role } from "./calls";
 import { parts, PatternsField, RoleField, roleWords } from "./roles";
@@ -66,14 +66,13 @@ export function MemberDialog({ scope, member, close }: Props & { member: Member 
       )}
       <RoleField scope={scope} role={role} choose={setRole} wrong={wrongWith(putting.error, "role")} />
       <PatternsField text={models} write={setModels} wrong={wrongWith(putting.error, "models")} />
-      <Reason id={`${id}-reason`} reason={reason} give={setReason} />
+      <ReasonField reason={reason} write={setReason} />
     </FormDialog>
   );
 }
 
 export function RemoveMemberDialog({ scope, member, close }: Props & { member: Member }) {
   const [reason, setReason] = useState("");
-  const id = useId();
   const removing = useMutation({
     mutationFn: () => removeMember(scope, member.member, reason),
     onSuccess: () => {
@@ -96,20 +95,7 @@ export function RemoveMemberDialog({ scope, member, close }: Props & { member: M
         What it may as {roleWords(member.role).toLowerCase()} in {where(scope)} ends at once, in the middle of a session
         too. API keys that it has made go on to work: revoke those by themselves.
       </Content>
-      <Reason id={`${id}-reason`} reason={reason} give={setReason} />
+      <ReasonField reason={reason} write={setReason} />
     </FormDialog>
-  );
-}
-
-export function Reason({ id, reason, give }: { id: string; reason: string; give: (reason: string) => void }) {
-  return (
-    <Field label="Reason" id={id}>
-      <TextInput
-        id={id}
-        value={reason}
-        onChange={(_, value) => give(value)}
-        placeholder="On record for everyone who asks why"
-      />
-    </Field>
   );
 }

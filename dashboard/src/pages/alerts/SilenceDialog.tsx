@@ -3,10 +3,9 @@
 import { useMutation } from "@tanstack/react-query";
 import { useId, useState } from "react";
 
-import { Field, FormDialog, wrongWith } from "../../components/FormDialog";
+import { Field, FormDialog, wrongWith, ReasonField } from "../../components/FormDialog";
 import { notify } from "../../components/notices";
 import { endOf, SHORT, startEnd, Until } from "../../components/Until";
-import { Reason } from "../access/MemberDialogs";
 import { askAlertsAgain, silence, type Alert } from "./calls";
 import { KINDS } from "./kinds";
 
@@ -37,7 +36,7 @@ export function SilenceDialog({ alert, close }: { alert: Alert; close: () => voi
       <Field label="How long" id={`${id}-end`} role="group" wrong={wrongWith(silencing.error, "until")}>
         <Until id={`${id}-end`} label="How long" whiles={SHORT} end={end} choose={setEnd} />
       </Field>
-      <Reason id={`${id}-reason`} reason={reason} give={setReason} />
+      <ReasonField reason={reason} write={setReason} />
     </FormDialog>
   );
 }

@@ -20,6 +20,7 @@ import { useCapacity, useEvents, useModels } from "../../api/queries";
 import { useTimetables } from "../../api/schedules";
 import { useNamespace } from "../../app/namespace";
 import { Failed } from "../../components/Failed";
+import { NamespacePicker } from "../../components/NamespacePicker";
 import { Attention } from "./Attention";
 import { ByState } from "./ByState";
 import { ComingUp } from "./ComingUp";
@@ -43,9 +44,12 @@ export function Component() {
             <Title headingLevel="h1">{namespace ? `Namespace ${namespace}` : "All namespaces"}</Title>
           </FlexItem>
           <FlexItem>
-            <Button variant="primary" component={(props) => <Link {...props} to="/deploy" />}>
-              Deploy a model
-            </Button>
+            <Flex columnGap={{ default: "columnGapMd" }}>
+              <NamespacePicker />
+              <Button variant="primary" component={(props) => <Link {...props} to="/deploy" />}>
+                Deploy a model
+              </Button>
+            </Flex>
           </FlexItem>
         </Flex>
       </PageSection>

@@ -23,10 +23,11 @@ import { CubesIcon, SearchIcon } from "@patternfly/react-icons";
 import { useMemo, useState } from "react";
 import { Link } from "react-router";
 
-import { useModels, useNamespaces } from "../../api/queries";
-import { chooseNamespace, useNamespace } from "../../app/namespace";
+import { useModels } from "../../api/queries";
+import { useNamespace } from "../../app/namespace";
 import { Failed } from "../../components/Failed";
-import { PickOne, PickSeveral } from "../../components/Pick";
+import { NamespacePicker } from "../../components/NamespacePicker";
+import { PickSeveral } from "../../components/Pick";
 import { STATE_ORDER, STATES, type State } from "../../components/StateLabel";
 import { BulkMenu } from "./bulk/BulkMenu";
 import { chosen, isFiltered, SIZES, useView } from "./filters";
@@ -34,7 +35,6 @@ import { ModelTable } from "./ModelTable";
 
 export function Component() {
   const models = useModels();
-  const namespaces = useNamespaces();
   const namespace = useNamespace();
   const [view, change] = useView();
   const [selected, select] = useState<ReadonlySet<string>>(new Set());
@@ -79,15 +79,7 @@ export function Component() {
         >
           <ToolbarContent>
             <ToolbarItem>
-              <PickOne
-                label="Namespace"
-                value={namespace}
-                onPick={chooseNamespace}
-                choices={[
-                  { value: "", words: "All namespaces" },
-                  ...(namespaces.data ?? []).map(({ name }) => ({ value: name, words: name })),
-                ]}
-              />
+              <NamespacePicker />
             </ToolbarItem>
             <ToolbarGroup variant="filter-group">
               <ToolbarItem>

@@ -5,10 +5,9 @@ import { useMutation } from "@tanstack/react-query";
 import { useId, useState } from "react";
 
 import type { Schemas } from "../../api/client";
-import { Field, FormDialog, wrongWith } from "../../components/FormDialog";
+import { Field, FormDialog, wrongWith, ReasonField } from "../../components/FormDialog";
 import { notify } from "../../components/notices";
 import { many } from "../../components/quantities";
-import { Reason } from "../access/MemberDialogs";
 import { askSigningAgain, requireSignature, revokeTrust, trustKey } from "./calls";
 
 interface Props {
@@ -18,7 +17,6 @@ interface Props {
 
 export function RequireDialog({ namespace, require, trusted, close }: Props & { require: boolean; trusted: number }) {
   const [reason, setReason] = useState("");
-  const id = useId();
   const setting = useMutation({
     mutationFn: () => requireSignature(namespace, require, reason),
     onSuccess: ({ not_startable: stuck }) => {
@@ -46,7 +44,7 @@ export function RequireDialog({ namespace, require, trusted, close }: Props & { 
       {require && trusted === 0 && (
         <Alert variant="warning" isInline component="p" title="No key is trusted yet: nothing could be started." />
       )}
-      <Reason id={`${id}-reason`} reason={reason} give={setReason} />
+      <ReasonField reason={reason} write={setReason} />
     </FormDialog>
   );
 }
@@ -119,7 +117,7 @@ export function TrustKeyDialog({ namespace, close }: Props) {
           />
         </Field>
       )}
-      <Reason id={`${id}-reason`} reason={reason} give={setReason} />
+      <ReasonField reason={reason} write={setReason} />
     </FormDialog>
   );
 }
@@ -131,7 +129,6 @@ export function RevokeTrustDialog({
   close,
 }: Props & { name: string; isRequired: boolean }) {
   const [reason, setReason] = useState("");
-  const id = useId();
   const revoking = useMutation({
     mutationFn: () => revokeTrust(namespace, name, reason),
     onSuccess: ({ not_startable: stuck }) => {
@@ -155,7 +152,7 @@ export function RevokeTrustDialog({
         For good. All that it has signed counts as unsigned at once.
         {isRequired && " Signatures are required here: models of those versions run on, but do not start again."}
       </Content>
-      <Reason id={`${id}-reason`} reason={reason} give={setReason} />
+      <ReasonField reason={reason} write={setReason} />
     </FormDialog>
   );
 }

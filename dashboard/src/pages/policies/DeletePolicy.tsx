@@ -1,14 +1,12 @@
 /** Delete a policy: what it has stopped stays so. */
 
-import { TextInput } from "@patternfly/react-core";
-import { useId, useState } from "react";
+import { useState } from "react";
 
-import { Field, FormDialog } from "../../components/FormDialog";
+import { FormDialog, ReasonField } from "../../components/FormDialog";
 import { notify } from "../../components/notices";
 import { useDeletePolicy, type Policy } from "./data";
 
 export function DeletePolicy({ policy, close, done }: { policy: Policy; close: () => void; done: () => void }) {
-  const id = useId();
   const [reason, setReason] = useState("");
   const deleting = useDeletePolicy(policy);
   return (
@@ -29,9 +27,7 @@ export function DeletePolicy({ policy, close, done }: { policy: Policy; close: (
         })
       }
     >
-      <Field label="Reason" id={`${id}-reason`}>
-        <TextInput id={`${id}-reason`} value={reason} onChange={(_, value) => setReason(value)} />
-      </Field>
+      <ReasonField reason={reason} write={setReason} />
     </FormDialog>
   );
 }

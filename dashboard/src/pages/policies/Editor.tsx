@@ -7,7 +7,7 @@ import { useNavigate } from "react-router";
 import { ApiError } from "../../api/client";
 import { useNamespaces } from "../../api/queries";
 import { ErrorAlert } from "../../components/Failed";
-import { Field } from "../../components/FormDialog";
+import { Field, ReasonField } from "../../components/FormDialog";
 import { notify } from "../../components/notices";
 import { PickOne } from "../../components/Pick";
 import { INSTALLATION, scopeInWords, useSavePolicy, type Policy, type SetPolicy } from "./data";
@@ -134,14 +134,7 @@ export function Editor({ draft, policy, isEdited, edit, leave, forbiddenIn }: Pr
           onChange={(_, description) => become({ description })}
         />
       </Field>
-      <Field label="Reason" id={`${id}-reason`}>
-        <TextInput
-          id={`${id}-reason`}
-          value={reason}
-          placeholder="On record for everyone who asks why"
-          onChange={(_, value) => setReason(value)}
-        />
-      </Field>
+      <ReasonField reason={reason} write={setReason} />
       {isOvertaken ? (
         <Alert
           variant="warning"

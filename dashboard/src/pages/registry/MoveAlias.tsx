@@ -7,7 +7,7 @@ import { Link } from "react-router";
 
 import { ApiError } from "../../api/client";
 import { useModels } from "../../api/queries";
-import { Field, FormDialog } from "../../components/FormDialog";
+import { Field, FormDialog, ReasonField } from "../../components/FormDialog";
 import { notify } from "../../components/notices";
 import { PickOne } from "../../components/Pick";
 import { moveAlias } from "./commands";
@@ -102,9 +102,7 @@ export function MoveAlias({ place, alias: given, version: wanted, close }: Props
           }))}
         />
       </Field>
-      <Field label="Reason" id={`${id}-reason`}>
-        <TextInput id={`${id}-reason`} value={reason} onChange={(_, value) => setReason(value)} />
-      </Field>
+      <ReasonField reason={reason} write={setReason} />
       {drops && (
         <Checkbox
           id={`${id}-force`}

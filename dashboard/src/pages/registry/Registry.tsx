@@ -24,9 +24,9 @@ import { ArchiveIcon, SearchIcon } from "@patternfly/react-icons";
 import { useDeferredValue, useMemo, useState } from "react";
 import { useSearchParams } from "react-router";
 
-import { useNamespaces } from "../../api/queries";
-import { chooseNamespace, useNamespace } from "../../app/namespace";
+import { useNamespace } from "../../app/namespace";
 import { Failed } from "../../components/Failed";
+import { NamespacePicker } from "../../components/NamespacePicker";
 import { PickOne } from "../../components/Pick";
 import { Snippet } from "../../components/Snippet";
 import { useRegistered, type Registered } from "./queries";
@@ -36,7 +36,6 @@ const SIZE = 25;
 
 export function Component() {
   const namespace = useNamespace();
-  const namespaces = useNamespaces();
   const [parameters, set] = useSearchParams();
   const [page, setPage] = useState(1);
   const [search, series, framework] = ["search", "series", "framework"].map((key) => parameters.get(key) ?? "");
@@ -69,15 +68,7 @@ export function Component() {
         <Toolbar inset={{ default: "insetNone" }}>
           <ToolbarContent>
             <ToolbarItem>
-              <PickOne
-                label="Namespace"
-                value={namespace}
-                onPick={chooseNamespace}
-                choices={[
-                  { value: "", words: "All namespaces" },
-                  ...(namespaces.data ?? []).map(({ name }) => ({ value: name, words: name })),
-                ]}
-              />
+              <NamespacePicker />
             </ToolbarItem>
             <ToolbarGroup variant="filter-group">
               <ToolbarItem>

@@ -1,13 +1,13 @@
 /** Delete a registered model or one of its versions, and bring either back. */
 
-import { Alert, TextInput } from "@patternfly/react-core";
+import { Alert } from "@patternfly/react-core";
 import { useMutation } from "@tanstack/react-query";
-import { useId, useState } from "react";
+import { useState } from "react";
 import { Link } from "react-router";
 
 import { useModels } from "../../api/queries";
 import { messageOf } from "../../components/Failed";
-import { Field, FormDialog } from "../../components/FormDialog";
+import { FormDialog, ReasonField } from "../../components/FormDialog";
 import { notify } from "../../components/notices";
 import { Refusable } from "../../components/Refusable";
 import { remove, restore } from "./commands";
@@ -25,7 +25,6 @@ interface Props {
 
 export function DeleteRegistered({ place, version, close, done }: Props) {
   const [reason, setReason] = useState("");
-  const id = useId();
   const what = version ? `${place.name}@${version}` : place.name;
   const served = servedOf(useModels().data ?? [], place).filter(
     (model) => !version || model.status.artifact?.version === version,
@@ -70,9 +69,7 @@ export function DeleteRegistered({ place, version, close, done }: Props) {
           Move them first; latest moves by itself.
         </Alert>
       )}
-      <Field label="Reason" id={`${id}-reason`}>
-        <TextInput id={`${id}-reason`} value={reason} onChange={(_, value) => setReason(value)} />
-      </Field>
+      <ReasonField reason={reason} write={setReason} />
     </FormDialog>
   );
 }

@@ -1,11 +1,10 @@
 /** An alias goes back to where it pointed before its last move. */
 
-import { TextInput } from "@patternfly/react-core";
 import { useMutation } from "@tanstack/react-query";
-import { useId, useState } from "react";
+import { useState } from "react";
 
 import { useModels } from "../../api/queries";
-import { Field, FormDialog } from "../../components/FormDialog";
+import { FormDialog, ReasonField } from "../../components/FormDialog";
 import { notify } from "../../components/notices";
 import { rollBackAlias } from "./commands";
 import { Effect } from "./MoveAlias";
@@ -22,7 +21,6 @@ interface Props {
 export function RollBack({ place, alias, before, close }: Props) {
   const [reason, setReason] = useState("");
   const models = useModels().data ?? [];
-  const id = useId();
   const rolling = useMutation({
     mutationFn: () => rollBackAlias(place, alias.alias, reason),
     onSuccess: (moved) => {
@@ -42,9 +40,7 @@ export function RollBack({ place, alias, before, close }: Props) {
       <div role="status">
         {before && <Effect place={place} alias={alias.alias} now={alias.version} to={before} models={models} />}
       </div>
-      <Field label="Reason" id={`${id}-reason`}>
-        <TextInput id={`${id}-reason`} value={reason} onChange={(_, value) => setReason(value)} />
-      </Field>
+      <ReasonField reason={reason} write={setReason} />
     </FormDialog>
   );
 }

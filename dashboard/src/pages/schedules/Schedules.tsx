@@ -26,11 +26,10 @@ import { AngleLeftIcon, AngleRightIcon, CalendarAltIcon } from "@patternfly/reac
 import { useMemo, useState } from "react";
 import { Link } from "react-router";
 
-import { useNamespaces } from "../../api/queries";
 import { midnight, useTimetables } from "../../api/schedules";
-import { chooseNamespace, useNamespace } from "../../app/namespace";
+import { useNamespace } from "../../app/namespace";
 import { Failed } from "../../components/Failed";
-import { PickOne } from "../../components/Pick";
+import { NamespacePicker } from "../../components/NamespacePicker";
 import { LoadingRows } from "../../components/Rows";
 import { ComingUp } from "../home/ComingUp";
 import { inOrder } from "./conflicts";
@@ -48,7 +47,6 @@ function weekAt(weeks: number): Date {
 
 export function Component() {
   const namespace = useNamespace();
-  const namespaces = useNamespaces();
   const [weeks, go] = useState(0);
   const [view, look] = useState(() => (window.matchMedia("(max-width: 62rem)").matches ? "table" : "week"));
   const [page, turn] = useState(1);
@@ -69,15 +67,7 @@ export function Component() {
         <Toolbar>
           <ToolbarContent>
             <ToolbarItem>
-              <PickOne
-                label="Namespace"
-                value={namespace}
-                onPick={chooseNamespace}
-                choices={[
-                  { value: "", words: "All namespaces" },
-                  ...(namespaces.data ?? []).map(({ name }) => ({ value: name, words: name })),
-                ]}
-              />
+              <NamespacePicker />
             </ToolbarItem>
             <ToolbarGroup variant="action-group-plain">
               <ToolbarItem>

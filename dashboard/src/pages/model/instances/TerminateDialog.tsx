@@ -1,23 +1,12 @@
 /** Terminate one instance: another takes its place. */
 
-import {
-  Alert,
-  Button,
-  Form,
-  FormGroup,
-  Modal,
-  ModalBody,
-  ModalFooter,
-  ModalHeader,
-  Radio,
-  TextInput,
-} from "@patternfly/react-core";
+import { Alert, Radio } from "@patternfly/react-core";
 import { useMutation } from "@tanstack/react-query";
 import { useId, useState } from "react";
 
 import { api, ask, type Schemas } from "../../../api/client";
 import type { Model } from "../../../api/queries";
-import { ErrorAlert } from "../../../components/Failed";
+import { Field, FormDialog, ReasonField } from "../../../components/FormDialog";
 import { many } from "../../../components/quantities";
 import { notify } from "../../../components/notices";
 import { pathOf } from "../parts";
@@ -49,69 +38,41 @@ export function TerminateDialog({ model, instance, inFlight, close }: Props) {
   const isLast = ready.length === 1 && ready[0]?.id === instance.id;
 
   return (
-    <Modal isOpen onClose={close} variant="small" aria-labelledby={`${id}-title`}>
-      <ModalHeader
-        title={`Terminate instance ${instance.id}?`}
-        labelId={`${id}-title`}
-        description="It ends, and another of the same revision takes its place. The model itself stays started."
-      />
-      <ModalBody>
-        <Form
-          id={`${id}-form`}
-          onSubmit={(event) => {
-            event.preventDefault();
-            asking.mutate();
-          }}
-        >
-          {asking.error && <ErrorAlert title="It was not terminated" error={asking.error} />}
-          {isLast && (
-            <Alert variant="warning" isInline component="p" isPlain title="It is the only one that serves.">
-              Until the next one is ready callers get 503.
-            </Alert>
-          )}
-          <FormGroup role="radiogroup" label="How" fieldId={`${id}-how`}>
-            <Radio
-              id={`${id}-drain`}
-              name={`${id}-how`}
-              label="Drain: finish what is in flight, for 30 seconds at most"
-              isChecked={!force}
-              onChange={() => setForce(false)}
-            />
-            <Radio
-              id={`${id}-force`}
-              name={`${id}-how`}
-              label="Force: kill at once"
-              description={
-                inFlight === null ? "Requests in flight are cut off." : `${many(inFlight, "request")} in flight now.`
-              }
-              isChecked={force}
-              onChange={() => setForce(true)}
-            />
-          </FormGroup>
-          <FormGroup label="Reason" fieldId={`${id}-reason`}>
-            <TextInput
-              id={`${id}-reason`}
-              value={reason}
-              onChange={(_, value) => setReason(value)}
-              placeholder="On record for everyone who asks why"
-            />
-          </FormGroup>
-        </Form>
-      </ModalBody>
-      <ModalFooter>
-        <Button
-          type="submit"
-          form={`${id}-form`}
-          variant="danger"
-          isLoading={asking.isPending}
-          isDisabled={asking.isPending}
-        >
-          {force ? "Kill now" : "Terminate"}
-        </Button>
-        <Button variant="link" onClick={close}>
-          Cancel
-        </Button>
-      </ModalFooter>
-    </Modal>
+    <FormDialog
+      title={`Terminate instance ${instance.id}?`}
+      description="It ends, and another of the same revision takes its place. The model itself stays started."
+      words={force ? "Kill now" : "Terminate"}
+      refused="It was not terminated"
+      mutation={asking}
+      submit={asking.mutate}
+      close={close}
+      isDangerous
+    >
+      {isLast && (
+        <Alert variant="warning" isInline component="p" isPlain title="It is the only one that serves.">
+          Until the next one is ready callers get 503.
+        </Alert>
+      )}
+      <Field role="radiogroup" label="How" id={`${id}-how`}>
+        <Radio
+          id={`${id}-drain`}
+          name={`${id}-how`}
+          label="Drain: finish what is in flight, for 30 seconds at most"
+          isChecked={!force}
+          onChange={() => setForce(false)}
+        />
+        <Radio
+          id={`${id}-force`}
+          name={`${id}-how`}
+          label="Force: kill at once"
+          description={
+            inFlight === null ? "Requests in flight are cut off." : `${many(inFlight, "request")} in flight now.`
+          }
+          isChecked={force}
+          onChange={() => setForce(true)}
+        />
+      </Field>
+      <ReasonField reason={reason} write={setReason} />
+    </FormDialog>
   );
 }

@@ -1,16 +1,6 @@
 /** Go back to an earlier revision: what that would change, and then how it goes. */
 
-import {
-  Alert,
-  Button,
-  Form,
-  FormGroup,
-  Modal,
-  ModalBody,
-  ModalFooter,
-  ModalHeader,
-  TextInput,
-} from "@patternfly/react-core";
+import { Alert, Button, Form, Modal, ModalBody, ModalFooter, ModalHeader } from "@patternfly/react-core";
 import { useMutation } from "@tanstack/react-query";
 import { useId, useState } from "react";
 
@@ -20,6 +10,7 @@ import { ErrorAlert } from "../../../components/Failed";
 import { Followed } from "../operations";
 import { pathOf, useDiff, useOperation, type Revision } from "../parts";
 import { DiffTable, replaces } from "./DiffTable";
+import { ReasonField } from "../../../components/FormDialog";
 
 export function RollBackDialog({ model, to, close }: { model: Model; to: Revision; close: () => void }) {
   const [reason, setReason] = useState("");
@@ -75,14 +66,7 @@ export function RollBackDialog({ model, to, close }: { model: Model; to: Revisio
               <DiffTable changes={changes} label={`What going to revision ${to.generation} changes`} />
             )}
             {changes && <Effect model={model} isReplacing={replaces(changes)} />}
-            <FormGroup label="Reason" fieldId={`${id}-reason`}>
-              <TextInput
-                id={`${id}-reason`}
-                value={reason}
-                onChange={(_, value) => setReason(value)}
-                placeholder="On record for everyone who asks why"
-              />
-            </FormGroup>
+            <ReasonField reason={reason} write={setReason} />
           </Form>
         )}
       </ModalBody>

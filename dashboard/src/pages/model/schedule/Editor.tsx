@@ -1,7 +1,7 @@
 /** A schedule being edited: nothing of it is the server's before it is saved, and nobody's change is lost to another's. */
 
-import { ActionGroup, Alert, Button, Form, FormGroup, TextInput } from "@patternfly/react-core";
-import { useId, useState } from "react";
+import { ActionGroup, Alert, Button, Form } from "@patternfly/react-core";
+import { useState } from "react";
 
 import { ApiError } from "../../../api/client";
 import type { Model } from "../../../api/queries";
@@ -10,6 +10,7 @@ import { notify } from "../../../components/notices";
 import { scheduleProblems, type SaveSchedule } from "../../../components/schedule/rules";
 import { ScheduleForm } from "../../../components/schedule/ScheduleForm";
 import { useSave, type Schedule } from "./data";
+import { ReasonField } from "../../../components/FormDialog";
 
 interface Props {
   model: Model;
@@ -25,7 +26,6 @@ interface Props {
 }
 
 export function Editor({ model, draft, version, saved, edit, isEdited, leave }: Props) {
-  const id = useId();
   const [reason, setReason] = useState("");
   const saving = useSave(model);
   const isWrong = scheduleProblems(draft).length > 0;
@@ -58,14 +58,7 @@ export function Editor({ model, draft, version, saved, edit, isEdited, leave }: 
         }}
         errors={fields}
       />
-      <FormGroup label="Reason" fieldId={`${id}-reason`}>
-        <TextInput
-          id={`${id}-reason`}
-          value={reason}
-          onChange={(_, value) => setReason(value)}
-          placeholder="On record for everyone who asks why"
-        />
-      </FormGroup>
+      <ReasonField reason={reason} write={setReason} />
       {isOvertaken ? (
         <Alert
           variant="warning"

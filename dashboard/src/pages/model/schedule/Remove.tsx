@@ -1,15 +1,13 @@
 /** Remove a schedule: the model stays as it is, and nobody starts or stops it any more. */
 
-import { TextInput } from "@patternfly/react-core";
-import { useId, useState } from "react";
+import { useState } from "react";
 
 import type { Model } from "../../../api/queries";
-import { Field, FormDialog } from "../../../components/FormDialog";
+import { FormDialog, ReasonField } from "../../../components/FormDialog";
 import { notify } from "../../../components/notices";
 import { useRemove } from "./data";
 
 export function RemoveDialog({ model, close, done }: { model: Model; close: () => void; done: () => void }) {
-  const id = useId();
   const [reason, setReason] = useState("");
   const removing = useRemove(model);
   const is = model.status.state === "stopped" ? "stopped" : "as it is";
@@ -32,9 +30,7 @@ export function RemoveDialog({ model, close, done }: { model: Model; close: () =
         })
       }
     >
-      <Field label="Reason" id={`${id}-reason`}>
-        <TextInput id={`${id}-reason`} value={reason} onChange={(_, value) => setReason(value)} />
-      </Field>
+      <ReasonField reason={reason} write={setReason} />
     </FormDialog>
   );
 }

@@ -1,24 +1,11 @@
 /** One command on a rollout: what comes of it, and why it is given. */
 
-import {
-  Button,
-  Content,
-  Form,
-  FormGroup,
-  FormHelperText,
-  HelperText,
-  HelperTextItem,
-  Modal,
-  ModalBody,
-  ModalFooter,
-  ModalHeader,
-  TextInput,
-} from "@patternfly/react-core";
+import { Content, TextInput } from "@patternfly/react-core";
 import { useId, useState } from "react";
 
 import type { Schemas } from "../../../api/client";
 import type { Model } from "../../../api/queries";
-import { ErrorAlert } from "../../../components/Failed";
+import { Field, FormDialog, ReasonField } from "../../../components/FormDialog";
 import { STEERING, useSteer, type Steer } from "./steering";
 
 interface Props {
@@ -36,66 +23,35 @@ export function SteerDialog({ model, rollout, steer, close }: Props) {
   const steering = useSteer(model, close);
   const wrong = steer === "percent" && !/^[1-9]\d?$/.test(percent);
   return (
-    <Modal isOpen onClose={close} variant="small" aria-labelledby={`${id}-title`}>
-      <ModalHeader
-        title={title}
-        labelId={`${id}-title`}
-        {...(isDanger ? { titleIconVariant: "warning" as const } : {})}
-      />
-      <ModalBody>
-        <Form
-          id={`${id}-form`}
-          onSubmit={(event) => {
-            event.preventDefault();
-            if (!wrong) steering.mutate({ steer, reason, percent: Number(percent) });
-          }}
+    <FormDialog
+      title={title}
+      words={words}
+      refused="It was not done"
+      mutation={steering}
+      submit={() => steering.mutate({ steer, reason, percent: Number(percent) })}
+      close={close}
+      isDisabled={wrong}
+      isDangerous={isDanger ?? false}
+      back={steer === "cancel" ? "Back" : "Cancel"}
+    >
+      <Content>{effect(model, rollout)}</Content>
+      {steer === "percent" && (
+        <Field
+          label="Per cent of the requests"
+          id={`${id}-percent`}
+          wrong={wrong ? "From 1 to 99. Promote it to send all, abort it to send none." : undefined}
+          isRequired
         >
-          {steering.error && <ErrorAlert title="It was not done" error={steering.error} />}
-          <Content>{effect(model, rollout)}</Content>
-          {steer === "percent" && (
-            <FormGroup label="Per cent of the requests" fieldId={`${id}-percent`} isRequired>
-              <TextInput
-                id={`${id}-percent`}
-                inputMode="numeric"
-                value={percent}
-                validated={wrong ? "error" : "default"}
-                onChange={(_, value) => setPercent(value)}
-              />
-              {wrong && (
-                <FormHelperText>
-                  <HelperText>
-                    <HelperTextItem variant="error">
-                      From 1 to 99. Promote it to send all, abort it to send none.
-                    </HelperTextItem>
-                  </HelperText>
-                </FormHelperText>
-              )}
-            </FormGroup>
-          )}
-          <FormGroup label="Reason" fieldId={`${id}-reason`}>
-            <TextInput
-              id={`${id}-reason`}
-              value={reason}
-              onChange={(_, value) => setReason(value)}
-              placeholder="On record for everyone who asks why"
-            />
-          </FormGroup>
-        </Form>
-      </ModalBody>
-      <ModalFooter>
-        <Button
-          type="submit"
-          form={`${id}-form`}
-          variant={isDanger ? "danger" : "primary"}
-          isDisabled={wrong || steering.isPending}
-          isLoading={steering.isPending}
-        >
-          {words}
-        </Button>
-        <Button variant="link" onClick={close}>
-          {steer === "cancel" ? "Back" : "Cancel"}
-        </Button>
-      </ModalFooter>
-    </Modal>
+          <TextInput
+            id={`${id}-percent`}
+            inputMode="numeric"
+            value={percent}
+            validated={wrong ? "error" : "default"}
+            onChange={(_, value) => setPercent(value)}
+          />
+        </Field>
+      )}
+      <ReasonField reason={reason} write={setReason} />
+    </FormDialog>
   );
 }
